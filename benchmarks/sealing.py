@@ -1,0 +1,242 @@
+"""Time sealing and unsealing of a large file against one SHA-256 pass and against `age` + `openssl`.
+
+    python benchmarks/sealing.py --size 2147483648 --dir /var/tmp --runs 5
+
+Every case runs in a process of its own, in turns, on warm pages: a file of the same size is written
+and deleted before each run. Medians, ratios and peak memory are printed; nothing is asserted.
+
+    hash     one single-threaded hashlib SHA-256 pass over the file, in reads of 1 MiB
+    push     seal the file into an unnamed file, write-back every 8 MiB, fsync
+    pull     unseal that payload into a file, write-back every 8 MiB, fsync
+    age-push age -r … -o …, then openssl dgst -sha256 of the plaintext
+    age-pull age -d …, then openssl dgst -sha256 of the plaintext
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vault.core import age
+from vault.sealing import seal, unseal
+
+MIB = 1 << 20
+WRITE_BACK = 8 * MIB
+FILE_KEY = bytes(range(16))
+NONCE = bytes(16)
+SYNC_FILE_RANGE_WRITE = 2
+
+
+class FileSource:
+    """Reads a file at any offset."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._size = os.fstat(self._descriptor).st_size
+
+    @property
+    def size(self) -> int:
+        """The file's size in bytes."""
+        return self._size
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset`."""
+        done = 0
+        while done < len(buffer):
+            got = os.preadv(self._descriptor, [buffer[done:]], offset + done)
+            if not got:
+                break
+            done += got
+        return done
+
+
+class FileSink:
+    """Writes a file in order and starts write-back early, as the local store does."""
+
+    def __init__(self, path: Path, *, named: bool) -> None:
+        flags = os.O_WRONLY | os.O_CLOEXEC
+        self._path = path
+        self._named = named
+        if named:
+            self._descriptor = os.open(path, flags | os.O_CREAT | os.O_TRUNC, 0o600)
+        else:
+            self._descriptor = os.open(path.parent, flags | os.O_TMPFILE, 0o600)
+        self._written = self._started = 0
+        self._range = _sync_file_range()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append `data`."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        self._written += len(data)
+        if self._range is not None and self._written - self._started >= WRITE_BACK:
+            self._range(self._descriptor, self._started, self._written - self._started, SYNC_FILE_RANGE_WRITE)
+            self._started = self._written
+
+    def commit(self) -> None:
+        """Make the file durable, and visible where it has no name yet."""
+        os.fsync(self._descriptor)
+        if not self._named:
+            self._path.unlink(missing_ok=True)
+            folder = os.open(self._path.parent, os.O_RDONLY)  # a folder makes os.link follow the link
+            os.link(f"/proc/self/fd/{self._descriptor}", self._path.name, dst_dir_fd=folder)
+            os.fsync(folder)
+            os.close(folder)
+        os.close(self._descriptor)
+
+
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    import ctypes
+
+    library = ctypes.CDLL(None)
+    function = getattr(library, "sync_file_range", None)
+    if function is None:
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    return lambda *arguments: int(function(*arguments))
+
+
+def hash_once(folder: Path) -> None:
+    """Hash the file in reads of 1 MiB."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(MIB))
+    with (folder / "plain").open("rb", buffering=0) as file:
+        while got := file.readinto(buffer):
+            digest.update(buffer[:got])
+    digest.digest()
+
+
+def push(folder: Path) -> None:
+    """Seal the file into a store-like sink."""
+    sink = FileSink(folder / "payload", named=False)
+    seal(FileSource(folder / "plain"), sink, file_key=FILE_KEY, nonce=NONCE)
+    sink.commit()
+
+
+def pull(folder: Path) -> None:
+    """Unseal the payload into a file."""
+    source = FileSource(folder / "payload")
+    sink = FileSink(folder / "out", named=True)
+    unseal(source, sink, file_key=FILE_KEY, cipher_size=source.size, plain_size=age.plain_size(source.size))
+    sink.commit()
+
+
+def age_push(folder: Path) -> None:
+    """Encrypt with `age`, then hash with `openssl`."""
+    recipient = (folder / "recipient").read_text().strip()
+    _run("age", "-r", recipient, "-o", folder / "age", folder / "plain")
+    _run("openssl", "dgst", "-sha256", folder / "plain")
+
+
+def age_pull(folder: Path) -> None:
+    """Decrypt with `age`, then hash with `openssl`."""
+    _run("age", "-d", "-i", folder / "identity", "-o", folder / "age-out", folder / "age")
+    _run("openssl", "dgst", "-sha256", folder / "age-out")
+
+
+CASES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "hash": (hash_once, ""),
+    "push": (push, "payload"),
+    "pull": (pull, "out"),
+    "age-push": (age_push, "age"),
+    "age-pull": (age_pull, "age-out"),
+}
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def _warm(folder: Path, size: int) -> None:
+    path = folder / "warm"
+    block = bytes(MIB)
+    with path.open("wb", buffering=0) as file:
+        for start in range(0, size, MIB):
+            file.write(block[: min(MIB, size - start)])
+    path.unlink()
+
+
+def _measure(case: str, folder: Path, size: int) -> tuple[float, int]:
+    """Run one case in a child process; return seconds and its peak memory in KiB."""
+    (folder / (CASES[case][1] or "nothing")).unlink(missing_ok=True)
+    _warm(folder, size)
+    child = subprocess.run(
+        [sys.executable, __file__, "--case", case, "--dir", str(folder)],
+        check=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+    )
+    seconds, peak = json.loads(child.stdout)
+    return float(seconds), int(peak)
+
+
+def _prepare(folder: Path, size: int) -> None:
+    with (folder / "plain").open("wb", buffering=0) as file:
+        for start in range(0, size, MIB):
+            file.write(os.urandom(min(MIB, size - start)))
+        os.fsync(file.fileno())
+
+
+def _compare(folder: Path, size: int, runs: int) -> None:
+    cases = ["hash", "push", "pull"]
+    if shutil.which("age") and shutil.which("age-keygen") and shutil.which("openssl"):
+        cases += ["age-push", "age-pull"]
+        _run("age-keygen", "-o", folder / "identity")
+        shown = subprocess.run(["age-keygen", "-y", folder / "identity"], check=True, stdout=subprocess.PIPE)
+        (folder / "recipient").write_bytes(shown.stdout)
+    _prepare(folder, size)
+    seconds: dict[str, list[float]] = {case: [] for case in cases}
+    peaks: dict[str, int] = dict.fromkeys(cases, 0)
+    for run in range(runs):
+        for case in cases:
+            took, peak = _measure(case, folder, size)
+            seconds[case].append(took)
+            peaks[case] = max(peaks[case], peak)
+        print(
+            f"run {run + 1}: " + "  ".join(f"{case} {seconds[case][-1]:.2f}s" for case in cases), flush=True
+        )
+    medians = {case: statistics.median(taken) for case, taken in seconds.items()}
+    print(f"\n{'case':10} {'median':>8} {'GB/s':>6} {'x hash':>7} {'x age':>6} {'peak MiB':>9}")
+    for case in cases:
+        other = medians.get(f"age-{case}")
+        print(
+            f"{case:10} {medians[case]:7.2f}s {size / medians[case] / 1e9:6.2f}"
+            f" {medians[case] / medians['hash']:7.2f} {medians[case] / other if other else 0:6.2f}"
+            f" {peaks[case] / 1024:9.0f}"
+        )
+    print("\ntargets: push <= 1.80 x hash, <= 0.75 x age; pull <= 1.30 x hash, <= 0.50 x age; < 200 MiB")
+
+
+def main() -> None:
+    """Run one case in this process, or all of them in turns."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=2 << 30, help="bytes of the file (default: 2 GiB)")
+    parser.add_argument("--dir", type=Path, default=None, help="a folder on the disk to be measured")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--case", choices=sorted(CASES), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        start = time.perf_counter()
+        CASES[options.case][0](options.dir)
+        took = time.perf_counter() - start
+        peak = max(
+            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+        print(json.dumps([took, peak]))
+        return
+    with tempfile.TemporaryDirectory(dir=options.dir) as folder:
+        _compare(Path(folder), options.size, options.runs)
+
+
+if __name__ == "__main__":
+    main()

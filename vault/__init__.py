@@ -1,0 +1,1 @@
+"""Signed, encrypted, policy-gated models over storage you already have."""

@@ -1,0 +1,330 @@
+"""Decide whether a file may be deserialized: the numbered steps of docs/format.md, "Admission".
+
+    step                                                        here
+    1   a record of the attempt, where the environment asks     `resolve` (demand), actions (writing)
+    2   memory, root, policy, era, freshness                    `resolve`
+    3   this caller may do this, before any key is touched      `authorise`
+    4   the channel record in force, or the rule for a version  `channels`
+    5   the manifest: digest, then signatures, then parsed      `verify`
+    6   what the environment requires                           `require`
+    7   the sealing record, sizes against limits                `seal`
+    8   plaintext: metadata first, then the files needed        `open_package`, `manifest.check_file`
+    9   format: manifest = content = extension; libraries       `admit`
+    10  static stage, pins, the operator's allowance            `admit`
+    11  deserialize those same bytes                            loaders, from an `Admitted` only
+    12  a record of the outcome                                 actions
+
+Each step takes the previous one's result, so none can be left out. A failure
+is final: nothing weaker is tried. `actions/load.py` does the reading between.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from vault.core import in_force, manifest, names, policy, static_stage
+from vault.core.in_force import Attributed, Context, Signed
+from vault.core.manifest import FileEntry, Manifest
+from vault.core.names import Digest, Environment, Model
+from vault.core.policy import Policy, PolicyId
+from vault.core.records import SealingRecord
+from vault.core.stages import Authorised, Opened, Resolved, Sealed, Target, Verified
+from vault.core.static_stage import Allowance
+from vault.core.trust import Skipped, TrustedRoot
+from vault.errors import (
+    AccessDenied,
+    DigestMismatch,
+    Expired,
+    FormatRefused,
+    Malformed,
+    NotFound,
+    Refused,
+    Rollback,
+    UntrustedSigner,
+)
+
+_ADMITTED_HERE: Final = object()
+DAY: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Steps 9 and 10 held for these very bytes: what a loader takes. Only `admit` builds one."""
+
+    path: str
+    format: str
+    data: memoryview  # read-only, verified
+    sha256: bytes
+    pins: frozenset[str]
+    subject: str
+    built_by: object
+
+    def __post_init__(self) -> None:
+        """Refuse to exist unless `admit` said so.
+
+        Raises:
+            TypeError: somebody else builds one.
+        """
+        if self.built_by is not _ADMITTED_HERE:
+            raise TypeError("Admitted is built by core/admission.py alone.")
+
+
+def resolve(
+    trusted: TrustedRoot,
+    found: tuple[Policy, PolicyId],
+    environment: Environment,
+    now: int,
+    *,
+    durable_audit: bool = False,
+) -> Resolved:
+    """Steps 1 and 2: the root and policy are current, and know the environment.
+
+    The client's memory is compared by the caller, which alone can advance it.
+
+    Raises:
+        Rollback: the policy was made under a newer root than the store offers (`withheld`).
+        Expired: root or policy are past their expiry.
+        NotFound: there is no such environment.
+        AccessDenied: the environment demands records and none can be made durable.
+    """
+    current, current_id = found
+    if current.root_version > trusted.root.version:
+        raise Rollback(
+            f"The policy names root {current.root_version}; the store offers {trusted.root.version}.",
+            code="withheld",
+            subject="root",
+        )
+    for what, expires in (("root", trusted.root.expires), ("policy", current.expires)):
+        if expires is not None and names.timestamp(expires) <= now:
+            raise Expired(
+                f"The {what} expired on {expires[:10]}.",
+                subject=what,
+                hint="Its root holders must renew it.",
+            )
+    rule = current.environments.get(environment)
+    if rule is None:
+        known = ", ".join(sorted(current.environments))
+        raise NotFound(
+            f"There is no environment {environment}.", subject=environment, hint=f"There are: {known}."
+        )
+    if rule.require.audit and not durable_audit:
+        raise AccessDenied(
+            f"{environment} demands an audit record of every load, and none can be made durable here.",
+            code="requirement-unsupported",
+            subject=environment,
+        )
+    return Resolved(Context(trusted.vault, current, current_id), rule)
+
+
+def authorise(resolved: Resolved, key_id: Digest | None, action: str, model: Model) -> Authorised:
+    """Step 3: the holder of this key may do this, decided before any key is touched.
+
+    Raises:
+        AccessDenied: the key is unknown, revoked or retired, or no rule allows it.
+    """
+    current = resolved.context.policy
+    environment = resolved.rule.name
+    subject = f"{model}@{environment}"
+    member = current.holder(key_id) if key_id is not None else None
+    if member is None or key_id not in current.counting_keys():
+        raise AccessDenied(
+            "This identity is not in the vault's policy, or is no longer.",
+            subject=subject,
+            hint="Ask the vault's owner to add it, or choose another: MVAULT_IDENTITY, --identity.",
+        )
+    decision = policy.decide(current, member.name, action, model, environment)
+    if not decision.allowed:
+        raise AccessDenied(
+            f"{member.name} may not {action} {model} in {environment}: {decision.reason}.",
+            subject=subject,
+            hint="A policy change by the vault's owner can allow it.",
+        )
+    return Authorised(resolved, member, action, model)
+
+
+# --- steps 5 to 8 ---
+
+
+def verify(authorised: Authorised, target: Target, data: bytes) -> Verified:
+    """Step 5: digest as the record names it, signed by every listed publisher, each authorised.
+
+    Raises:
+        DigestMismatch, Unsigned, BadSignature, UntrustedSigner, Malformed, Rollback.
+    """
+    context = authorised.resolved.context
+    subject = f"{authorised.model}:{target.version}"
+    signed = in_force.attribute(context, data, manifest.KIND, subject)
+    digest = signed.envelope.digest
+    if target.manifest is not None and digest != target.manifest:
+        raise DigestMismatch(
+            f"{subject} is not the one that {authorised.resolved.rule.name} names: its manifest differs.",
+            subject=subject,
+            hint="Restore it from a backup. Nothing was loaded.",
+        )
+    found = manifest.parse(signed.envelope.payload, subject)
+    if (found.vault, found.model, found.version) != (context.vault, authorised.model, target.version):
+        raise Malformed(
+            f"{subject} is genuine but belongs elsewhere: it is {found.model}:{found.version} "
+            f"of vault {found.vault[:12]}….",
+            code="misplaced",
+            subject=subject,
+        )
+    in_force.check_policy(context, found.policy, subject)
+    publishers = _publishers(authorised.resolved, found, signed, here=target.via is None)
+    return Verified(authorised, target, found, digest, publishers)
+
+
+def _publishers(
+    resolved: Resolved, found: Manifest, signed: Attributed, *, here: bool
+) -> tuple[names.Principal, ...]:
+    """Demand that every listed publisher signed and may publish: `here`, where no record stands in."""
+    context = resolved.context
+    subject = f"{found.model}:{found.version}"
+    publishers = []
+    for key_id in found.publishers:
+        holder = context.policy.holder(key_id)
+        if holder is None or key_id not in signed.keys:
+            raise UntrustedSigner(
+                f"{subject} names a publisher whose signature is missing, or whom the policy does not know.",
+                subject=subject,
+            )
+        allowed = (
+            policy.decide(context.policy, holder.name, "publish", found.model, resolved.rule.name).allowed
+            if here
+            else policy.may_publish_somewhere(context.policy, holder.name, found.model)
+        )
+        if not allowed:
+            raise UntrustedSigner(
+                f"{subject} is signed by {holder.name}, who may not publish {found.model}"
+                + (f" in {resolved.rule.name}." if here else "."),
+                subject=subject,
+                hint="Only a policy change, or a publisher with that right, can make it loadable.",
+            )
+        publishers.append(holder.name)
+    return tuple(publishers)
+
+
+def require(verified: Verified, now: int) -> None:
+    """Step 6: formats, age, and nothing that this release cannot check.
+
+    Raises:
+        FormatRefused: no model file of the package has a format that is allowed here.
+        Expired: the package is older than the environment accepts.
+        Refused: `requirement-unsupported`.
+    """
+    rule = verified.authorised.resolved.rule
+    asked = rule.require
+    unsupported = [
+        name
+        for name, present in (
+            ("log", asked.log is not None),
+            ("load_test", asked.load_test),
+            ("fresh", asked.fresh in ("stale", "refuse")),
+        )
+        if present
+    ]
+    if unsupported:
+        raise Refused(
+            f"{rule.name} requires {', '.join(unsupported)}, which this release cannot check; it refuses instead.",
+            code="requirement-unsupported",
+            subject=rule.name,
+            hint="Use a release that can, or have the policy changed.",
+        )
+    models = [entry for entry in verified.manifest.files if entry.role == "model"]
+    if models and not any(entry.format in rule.formats for entry in models):
+        raise FormatRefused(
+            f"{verified.subject} is {', '.join(sorted({entry.format for entry in models}))}; "
+            f"{rule.name} allows {', '.join(rule.formats) or 'nothing'}.",
+            subject=verified.subject,
+            hint="Publish it in an allowed format, or have the policy changed.",
+        )
+    if asked.max_age_days is not None:
+        age = now - names.timestamp(verified.manifest.created)
+        if age > asked.max_age_days * DAY:
+            raise Expired(
+                f"{verified.subject} is {age // DAY} days old; {rule.name} accepts {asked.max_age_days}.",
+                subject=verified.subject,
+            )
+
+
+def seal(
+    verified: Verified,
+    judged: Iterable[Signed[SealingRecord] | Skipped],
+    allowance: Allowance,
+) -> Sealed:
+    """Step 7: the newest sealing record of this manifest, complete, and within the operator's limits.
+
+    Raises:
+        NotFound: there is none.
+        DigestMismatch: it does not fit the manifest.
+        Malformed: a file is larger than the operator allows (`too-large`).
+    """
+    record = next((entry.record for entry in judged if isinstance(entry, Signed)), None)
+    subject = verified.subject
+    if record is None:
+        raise NotFound(f"{subject} has no sealing record, so its files cannot be found.", subject=subject)
+    files = verified.manifest.files
+    if [entry.path for entry in record.files] != [entry.path for entry in files]:
+        raise DigestMismatch(f"{subject}: the sealing record lists other files.", subject=subject)
+    for entry, stored in zip(files, record.files, strict=True):
+        if entry.size != stored.plain_size:
+            raise DigestMismatch(
+                f"{subject}: {entry.path} is sealed with another size than was signed.",
+                code="size-mismatch",
+                subject=subject,
+            )
+        if entry.size > allowance.max_bytes and verified.authorised.action == "load":
+            raise Malformed(
+                f"{subject}: {entry.path} has {entry.size:,} bytes; at most {allowance.max_bytes:,} are loaded.",
+                code="too-large",
+                subject=subject,
+            )
+    return Sealed(verified, record)
+
+
+def open_package(sealed: Sealed, metadata: bytes | memoryview) -> Opened:
+    """Step 8, first half: `metadata.json` is what was signed.
+
+    Raises:
+        DigestMismatch, Malformed.
+    """
+    entry = sealed.verified.manifest.metadata
+    return Opened(sealed, manifest.parse_metadata(metadata, entry, sealed.verified.subject))
+
+
+# --- steps 9 and 10 ---
+
+
+def admit(
+    opened: Opened,
+    entry: FileEntry,
+    data: memoryview,
+    sha256: bytes,
+    allowance: Allowance,
+    libraries: Mapping[str, str],
+) -> Admitted:
+    """Steps 8 to 10 for one file: its bytes are what was signed, and nothing in them exceeds the allowance.
+
+    `sha256` is the digest of `data`, computed while it was decrypted;
+    `libraries` are the installed versions.
+
+    Raises:
+        DigestMismatch, FormatRefused, PickleRefused, Malformed.
+    """
+    verified = opened.sealed.verified
+    manifest.check_file(entry, opened.metadata, len(data), sha256, verified.subject)
+    rule = verified.authorised.resolved.rule
+    subject = f"{verified.subject} {entry.path}"
+    if entry.format not in rule.formats:
+        raise FormatRefused(
+            f"{subject} is {entry.format}; {rule.name} allows {', '.join(rule.formats) or 'nothing'}.",
+            subject=verified.subject,
+        )
+    static_stage.check_libraries(
+        entry.format, opened.metadata.libraries, libraries, strict=rule.require.libraries, subject=subject
+    )
+    pins = frozenset(opened.metadata.files[entry.path].pins)
+    static_stage.check(entry.path, entry.format, data, pins, allowance, subject)
+    return Admitted(
+        entry.path, entry.format, data.toreadonly(), sha256, pins, verified.subject, _ADMITTED_HERE
+    )

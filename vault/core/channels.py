@@ -1,0 +1,136 @@
+"""Admission step 4: which version a channel names, or whether a version may be used in an environment."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from vault.core import in_force, names
+from vault.core.in_force import Channel, Context, Signed
+from vault.core.names import Digest, Version
+from vault.core.records import Approval, ChannelRecord
+from vault.core.stages import Resolved, Target
+from vault.core.trust import Skipped
+from vault.errors import NotFound, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a channel record's requirements are judged by: who published, and the approvals found."""
+
+    publishers: tuple[names.Principal, ...]
+    approvals: tuple[Signed[Approval], ...]
+
+
+def channel_records(
+    context: Context, where: Channel, numbers: Iterable[int], read: Callable[[int], bytes]
+) -> Iterable[Signed[ChannelRecord] | Skipped]:
+    """Judge a channel's records from the newest down, reading each only when asked for."""
+    for number in sorted(set(numbers), reverse=True):
+        yield in_force.channel_record(context, where, number, read(number))
+
+
+def channel_in_force(
+    resolved: Resolved,
+    where: Channel,
+    judged: Iterable[Signed[ChannelRecord] | Skipped],
+    evidence: Callable[[ChannelRecord], Evidence],
+) -> tuple[Signed[ChannelRecord] | None, tuple[Signed[Approval], ...], tuple[Skipped, ...]]:
+    """Step 4: the newest record that holds, approvals included; what does not hold is absent.
+
+    Raises:
+        Refused: whatever `evidence` raises about a record that is otherwise in force is final.
+    """
+    skipped: list[Skipped] = []
+    rule = resolved.rule.require.approvals
+    for entry in judged:
+        if isinstance(entry, Skipped):
+            skipped.append(entry)
+            continue
+        if rule is None or entry.record.manifest is None:
+            return entry, (), tuple(skipped)
+        found = evidence(entry.record)
+        counted = in_force.approvers(
+            resolved.context,
+            rule,
+            found.approvals,
+            publishers=found.publishers,
+            promoters=entry.signers,
+            bar=0,
+        )
+        if len(counted) >= rule.threshold:
+            return entry, found.approvals, tuple(skipped)
+        skipped.append(
+            Skipped(
+                f"{where} record {entry.record.seq}",
+                f"{len(counted)} of {rule.threshold} approvals count",
+                "approvals-missing",
+            )
+        )
+    return None, (), tuple(skipped)
+
+
+def target_of_channel(where: Channel, found: Signed[ChannelRecord] | None) -> Target:
+    """Step 4 for `name@environment`: what the record in force names.
+
+    Raises:
+        NotFound: the channel is empty.
+        Refused: `barred`: its newest record only withdraws.
+    """
+    if found is None:
+        raise NotFound(
+            f"Nothing was promoted to {where.environment} for {where.model}.",
+            subject=str(where),
+            hint=f"Promote a version: mvault promote {where.model}:VERSION --env {where.environment}",
+        )
+    if found.record.version is None:
+        raise Refused(
+            f"{where} was withdrawn on {found.record.created[:10]} and nothing replaces it.",
+            code="barred",
+            subject=str(where),
+            hint=f"Promote a good version: mvault promote {where.model}:VERSION --env {where.environment}",
+        )
+    return Target(found.record.version, found.record.manifest, found)
+
+
+def target_of_version(
+    resolved: Resolved,
+    version: Version,
+    digest: Digest,
+    history: Iterable[Signed[ChannelRecord]],
+    reference: str,
+) -> Target:
+    """Step 4 for a version or digest: a record here names it and no later one bars it, or none is needed.
+
+    `history` holds the records of every slot of the environment that hold.
+    Where the environment requires nothing, step 5 decides by the publishers'
+    authority in this environment.
+
+    Raises:
+        Refused: `barred`, or `not-promoted`.
+    """
+    named: dict[names.Slot, Signed[ChannelRecord]] = {}
+    barred: dict[names.Slot, Signed[ChannelRecord]] = {}
+    for entry in history:
+        for found, matches in (
+            (named, entry.record.manifest == digest),
+            (barred, digest in entry.record.bars),
+        ):
+            slot = entry.record.slot
+            if matches and (slot not in found or found[slot].record.seq < entry.record.seq):
+                found[slot] = entry
+    for slot, bar in barred.items():
+        if slot not in named or named[slot].record.seq < bar.record.seq:
+            raise Refused(
+                f"{reference} was withdrawn from {resolved.rule.name} on {bar.record.created[:10]}.",
+                code="barred",
+                subject=reference,
+            )
+    if named:
+        return Target(version, digest, next(iter(named.values())))
+    if resolved.rule.require.none:
+        return Target(version, digest, None)
+    raise Refused(
+        f"{reference} was never promoted to {resolved.rule.name}.",
+        code="not-promoted",
+        subject=reference,
+        hint=f"Promote it: mvault promote {reference} --env {resolved.rule.name}",
+    )

@@ -1,0 +1,261 @@
+"""Which record is in force: each is judged against the newest policy (docs/format.md, "In force").
+
+Storage may hold anything under any name. A record counts when its name equals
+its signed number, its place is its own, its signer is authorised under the
+newest policy, and what its environment requires verifies. Anything else is
+`Skipped`: treated as absent, and reported. One failure is final, because it
+says that the policy itself is being withheld (`check_policy`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from vault.core import envelope, names, policy, records
+from vault.core.names import Digest, Environment, Model, Principal, Slot, Version
+from vault.core.policy import ApprovalRule, Member, Policy, PolicyId
+from vault.core.records import Approval, ChannelRecord, SealingRecord
+from vault.core.trust import Skipped
+from vault.errors import Malformed, Refused, Rollback, UntrustedSigner
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a record is judged against: the vault and its newest policy."""
+
+    vault: Digest
+    policy: Policy
+    policy_id: PolicyId
+
+
+@dataclass(frozen=True, slots=True)
+class Signed(Generic[T]):
+    """A record that is in force, its digest, and the principals who signed it."""
+
+    record: T
+    digest: Digest
+    signers: tuple[Principal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """An envelope whose signatures were checked: which keys signed it, and whose they are."""
+
+    envelope: envelope.Envelope
+    keys: frozenset[Digest]
+    holders: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel's place: environment, slot and model."""
+
+    environment: Environment
+    slot: Slot
+    model: Model
+
+    def __str__(self) -> str:
+        return str(names.Reference(self.model, environment=self.environment, slot=self.slot))
+
+
+def check_policy(context: Context, made_under: PolicyId, subject: str) -> None:
+    """Refuse a record that names a newer policy than the store offers, or another one of the same number.
+
+    Raises:
+        Rollback: `withheld`.
+    """
+    newest = (context.policy_id.era, context.policy_id.version)
+    named = (made_under.era, made_under.version)
+    if named > newest or (named == newest and made_under.digest != context.policy_id.digest):
+        raise Rollback(
+            f"{subject} was made under policy {made_under.version}, which the store does not offer: "
+            f"its newest is {context.policy_id.version}.",
+            code="withheld",
+            subject=subject,
+            hint="Somebody withholds the policy, or a copy of the vault is incomplete. Ask its owner.",
+        )
+
+
+def attribute(context: Context, data: bytes, kind: str, subject: str) -> Attributed:
+    """Verify a document's signatures against the keys that count; give the principals behind them.
+
+    Raises:
+        Refused: malformed, unsigned, or signed by nobody whom the policy knows.
+    """
+    sealed = envelope.parse(data, kind=kind, subject=subject)
+    keys = envelope.require_signer(sealed, context.policy.counting_keys(), subject)
+    holders = {holder.name: holder for key_id in keys if (holder := context.policy.holder(key_id))}
+    return Attributed(sealed, keys, tuple(holders[name] for name in sorted(holders)))
+
+
+def _misplaced(subject: str, what: str) -> Malformed:
+    return Malformed(
+        f"{subject} is genuine but belongs elsewhere: {what}.", code="misplaced", subject=subject
+    )
+
+
+def _denied(subject: str, what: str) -> UntrustedSigner:
+    return UntrustedSigner(f"{subject} is signed, but no signer of it {what}.", subject=subject)
+
+
+def _allowed(context: Context, signers: Iterable[Member], action: str, where: Channel) -> tuple[Member, ...]:
+    return tuple(
+        signer
+        for signer in signers
+        if policy.decide(context.policy, signer.name, action, where.model, where.environment).allowed
+    )
+
+
+# --- channel records ---
+
+
+def channel_record(
+    context: Context, where: Channel, number: int, data: bytes
+) -> Signed[ChannelRecord] | Skipped:
+    """Judge one object of a channel's folder by everything but its approvals.
+
+    Raises:
+        Rollback: `withheld`.
+    """
+    subject = f"{where} record {number}"
+    try:
+        signed = attribute(context, data, records.CHANNEL, subject)
+        record = records.parse_channel(signed.envelope.payload, subject)
+        _check_place(context, where, number, record, subject)
+        signers = _channel_signers(context, where, record, signed.holders, subject)
+    except Refused as refusal:
+        return Skipped(subject, refusal.message, refusal.code)
+    check_policy(context, record.policy, subject)
+    return Signed(record, signed.envelope.digest, tuple(signer.name for signer in signers))
+
+
+def _check_place(context: Context, where: Channel, number: int, record: ChannelRecord, subject: str) -> None:
+    if record.vault != context.vault:
+        raise _misplaced(subject, "it is another vault's")
+    if Channel(record.environment, record.slot, record.model) != where:
+        raise _misplaced(
+            subject, f"it is of {record.model} in {record.environment}/{record.slot}, not of {where}"
+        )
+    if record.seq != number:
+        raise _misplaced(subject, f"it is number {record.seq}")
+
+
+def _channel_signers(
+    context: Context, where: Channel, record: ChannelRecord, holders: tuple[Member, ...], subject: str
+) -> tuple[Member, ...]:
+    """Who may promote may sign any record; who may approve or withdraw may sign one that only bars."""
+    found = _allowed(context, holders, "promote", where)
+    if record.manifest is None:
+        found += _allowed(context, holders, "withdraw", where) + _allowed(context, holders, "approve", where)
+    if not found:
+        raise _denied(
+            subject, f"may {'promote to' if record.manifest else 'withdraw from'} {where.environment}"
+        )
+    return tuple(dict.fromkeys(found))
+
+
+# --- approvals ---
+
+
+def approval(
+    context: Context, where: Channel, manifest: Digest, data: bytes, subject: str
+) -> Signed[Approval] | Skipped:
+    """Judge one approval of `manifest` for an environment; only persons who may approve there count.
+
+    Raises:
+        Rollback: `withheld`.
+    """
+    try:
+        signed = attribute(context, data, records.APPROVAL, subject)
+        record = records.parse_approval(signed.envelope.payload, subject)
+        if (record.vault, record.model, record.environment) != (
+            context.vault,
+            where.model,
+            where.environment,
+        ) or record.manifest != manifest:
+            raise _misplaced(subject, "it approves something else")
+        people = [holder for holder in signed.holders if holder.kind == policy.PERSON]
+        signers = _allowed(context, people, "approve", where)
+        if not signers:
+            raise _denied(subject, f"is a person who may approve for {where.environment}")
+    except Refused as refusal:
+        return Skipped(subject, refusal.message, refusal.code)
+    check_policy(context, record.policy, subject)
+    return Signed(record, signed.envelope.digest, tuple(signer.name for signer in signers))
+
+
+def approvers(
+    context: Context,
+    rule: ApprovalRule,
+    approvals: Iterable[Signed[Approval]],
+    *,
+    publishers: Iterable[Principal],
+    promoters: Iterable[Principal],
+    bar: int,
+) -> frozenset[Principal]:
+    """Give the different people whose approvals count: of the role, after the last bar, distinct as asked.
+
+    `bar` is the seq of the last record that barred the digest, 0 for none.
+    A service's act is its owners', so an owner is not distinct from it.
+    """
+    excluded: set[Principal] = set()
+    for name, acted in (("publisher", publishers), ("promoter", promoters)):
+        if name in rule.distinct_from:
+            excluded.update(*(policy.persons_behind(context.policy, who) for who in acted))
+    return frozenset(
+        signer
+        for entry in approvals
+        if entry.record.seq >= bar
+        for signer in entry.signers
+        if rule.role in context.policy.members[signer].roles and signer not in excluded
+    )
+
+
+# --- sealing records ---
+
+
+def sealing_record(
+    context: Context,
+    model: Model,
+    version: Version,
+    manifest: Digest,
+    publishers: Iterable[Principal],
+    number: int,
+    data: bytes,
+) -> Signed[SealingRecord] | Skipped:
+    """Judge one sealing record: by a publisher of the manifest, or by who may `rotate`.
+
+    Raises:
+        Rollback: `withheld`.
+    """
+    subject = f"{model}:{version} sealing record {number}"
+    try:
+        signed = attribute(context, data, records.SEALING, subject)
+        record = records.parse_sealing(signed.envelope.payload, subject)
+        if (record.vault, record.model, record.version, record.number) != (
+            context.vault,
+            model,
+            version,
+            number,
+        ):
+            raise _misplaced(subject, "its vault, model, version or number is another")
+        if record.manifest != manifest:
+            raise _misplaced(subject, "it seals another manifest")
+        published = set(publishers)
+        signers = [
+            holder
+            for holder in signed.holders
+            if holder.name in published
+            or any(
+                policy.decide(context.policy, holder.name, "rotate", model, environment).allowed
+                for environment in context.policy.environments
+            )
+        ]
+        if not signers:
+            raise _denied(subject, "published this version or may rotate keys")
+    except Refused as refusal:
+        return Skipped(subject, refusal.message, refusal.code)
+    check_policy(context, record.policy, subject)
+    return Signed(record, signed.envelope.digest, tuple(signer.name for signer in signers))

@@ -1,0 +1,110 @@
+"""Where each object lies: the names of docs/format.md, "Layout", and nothing else."""
+
+import re
+from typing import Final
+
+from vault.core import limits
+from vault.core.names import Digest, Environment, Model, Principal, Slot, Version
+
+README: Final = "README.txt"
+VAULT: Final = "vault.json"
+ROOTS: Final = "trust/root/"
+POLICIES: Final = "trust/policy/"
+MODELS: Final = "models/"
+COMPARTMENT: Final = "all"
+RECOVERY: Final = Principal("recovery")
+MARK: Final = "@"
+
+_NUMBER: Final = re.compile(r"([0-9]{6}|[1-9][0-9]{6,15})\.json\Z", re.ASCII)
+
+
+def numbered(number: int) -> str:
+    """Name the object with this number: six digits at least."""
+    return f"{number:06d}.json"
+
+
+def parse_number(name: str) -> int | None:
+    """Give the number that a name stands for, or None when it is no such name."""
+    found = _NUMBER.match(name)
+    number = int(found[1]) if found else 0
+    return number if 0 < number <= limits.NUMBER_MAX else None
+
+
+def root(number: int) -> str:
+    """Name root `number`."""
+    return ROOTS + numbered(number)
+
+
+def policy(number: int) -> str:
+    """Name policy `number`."""
+    return POLICIES + numbered(number)
+
+
+def recipient(digest: Digest) -> str:
+    """Name the public recipient with this digest."""
+    return f"trust/recipients/{digest}"
+
+
+def environment_keys(environment: Environment, epoch: int, principal: Principal) -> str:
+    """Name the folder of one principal's wrapped copies of an environment's key."""
+    return f"keys/{environment}/{COMPARTMENT}/{epoch}/{principal}/"
+
+
+def environment_key(
+    environment: Environment, epoch: int, principal: Principal, recipient_digest: Digest, content: Digest
+) -> str:
+    """Name one wrapped copy of an environment's key."""
+    folder = environment_keys(environment, epoch, principal)
+    return f"{folder}{recipient_digest[:16]}-{content[:32]}.age"
+
+
+def versions(model: Model) -> str:
+    """Name the folder of a model's versions."""
+    return f"{MODELS}{model}/{MARK}/"
+
+
+def version(model: Model, number: Version) -> str:
+    """Name the folder of one version."""
+    return f"{versions(model)}{number}/"
+
+
+def manifest(model: Model, number: Version) -> str:
+    """Name a version's manifest: its creation publishes the version."""
+    return f"{version(model, number)}manifest.json"
+
+
+def sealed(model: Model, number: Version) -> str:
+    """Name the folder of a version's sealing records."""
+    return f"{version(model, number)}sealed/"
+
+
+def payload(model: Model, number: Version, file_id: str) -> str:
+    """Name a payload; its unit digests lie beside it with `.units` appended."""
+    return f"{version(model, number)}files/{file_id}"
+
+
+def header_folder(model: Model, number: Version, environment: Environment, epoch: int) -> str:
+    """Name the folder of a version's age headers for one environment and epoch."""
+    return f"{version(model, number)}keys/{environment}-{epoch}/"
+
+
+def header(
+    model: Model, number: Version, environment: Environment, epoch: int, file_id: str, content: Digest
+) -> str:
+    """Name one payload's age header for one environment and epoch."""
+    return f"{header_folder(model, number, environment, epoch)}{file_id}-{content[:32]}"
+
+
+def approvals(model: Model, number: Version, environment: Environment) -> str:
+    """Name the folder of a version's approvals for one environment."""
+    return f"{version(model, number)}approvals/{environment}/"
+
+
+def approval(model: Model, number: Version, environment: Environment, digest: Digest) -> str:
+    """Name one approval after its digest: two people never meet in one name."""
+    return f"{approvals(model, number, environment)}{digest}.json"
+
+
+def channel(environment: Environment, slot: Slot, model: Model) -> str:
+    """Name the folder of a channel's records."""
+    return f"channels/{environment}/{slot}/{model}/{MARK}/"

@@ -1,0 +1,225 @@
+"""Parse the header of a `.npy` array, so that its dtype is known before NumPy sees it.
+
+Format: NumPy Enhancement Proposal 1 (`numpy.lib.format`), versions 1.0 to 3.0.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from vault.core import limits
+from vault.errors import FormatRefused
+
+MAGIC: Final = b"\x93NUMPY"
+HEADER_BYTES: Final = limits.NPY_HEADER_BYTES
+
+Descr = str | list["Column"]
+Column = tuple[str, "Descr"] | tuple[str, "Descr", tuple[int, ...]]
+
+_SCALAR = re.compile(r"(?P<order>[<>|=]?)(?P<kind>[biufcmMSUV?])(?P<width>\d{0,9})(?P<unit>\[[0-9a-zA-Zμ/]{1,12}\])?")
+_WIDTHS: Final = {
+    "b": (1,),
+    "i": (1, 2, 4, 8),
+    "u": (1, 2, 4, 8),
+    "f": (2, 4, 8, 12, 16),
+    "c": (8, 16, 24, 32),
+    "m": (8,),
+    "M": (8,),
+}
+_TOKEN = re.compile(r"\s*(?:(?P<number>\d{1,19})L?|'(?P<text>[^'\\\n]*)'|\"(?P<text2>[^\"\\\n]*)\"|(?P<word>True|False)|(?P<mark>[\[\](){},:]))")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a `.npy` header says: dtype, order, shape, where the data starts and its size in bytes."""
+
+    descr: Descr
+    fortran: bool
+    shape: tuple[int, ...]
+    offset: int
+    itemsize: int
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the array's data in bytes."""
+        return math.prod(self.shape) * self.itemsize
+
+
+def parse_header(data: bytes | memoryview, *, size: int, subject: str = "") -> Header:
+    """Return the header of a `.npy` file of `size` bytes that starts with `data`.
+
+    `data` holds at least the header: the first `HEADER_BYTES` + 12 bytes suffice.
+
+    Raises:
+        FormatRefused: not an array, an object or otherwise unreadable dtype (`format-content`),
+            or a file that is not exactly as long as its shape says.
+    """
+    head = bytes(data[: HEADER_BYTES + 12])
+    if not head.startswith(MAGIC) or len(head) < 10:
+        raise _refused("This is not a NumPy array file.", subject)
+    version = (head[6], head[7])
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise _refused(f"NumPy array format {version[0]}.{version[1]} is not known.", subject)
+    start = 10 if version == (1, 0) else 12
+    length = int.from_bytes(head[8:start], "little")
+    if length > HEADER_BYTES or start + length > len(head):
+        raise _refused("The array's header is longer than the file, or than the limit.", subject)
+    try:
+        text = head[start : start + length].decode("utf-8" if version == (3, 0) else "latin-1")
+    except UnicodeDecodeError:
+        raise _refused("The array's header is not text.", subject) from None
+    fields = _Literal(text, subject).top()
+    descr, fortran, shape = fields["descr"], fields["fortran_order"], fields["shape"]
+    if not isinstance(fortran, bool) or not isinstance(shape, tuple):
+        raise _refused("The array's header has fields of the wrong kind.", subject)
+    header = Header(_descr(descr, subject), fortran, _shape(shape, subject), start + length, 0)
+    header = Header(header.descr, fortran, header.shape, header.offset, itemsize(header.descr, subject))
+    if header.offset + header.nbytes != size:
+        raise _refused("The array is not as long as its header says.", subject)
+    return header
+
+
+def scalar_size(text: str, subject: str = "") -> int:
+    """Return the size in bytes of one item of the scalar dtype `text`, such as `<f8` or `|S5`.
+
+    Raises:
+        FormatRefused: an object dtype, or one that no numeric or text array has.
+    """
+    match = _SCALAR.fullmatch(text)
+    if match is None:
+        why = "holds Python objects" if "O" in text else "is not one that is read"
+        raise _refused(f"An array's dtype {text[:40]!r} {why}.", subject)
+    kind, width = match["kind"], match["width"]
+    if kind == "?":
+        if width:
+            raise _refused(f"An array's dtype {text[:40]!r} is not one that is read.", subject)
+        return 1
+    number = int(width) if width else -1
+    if match["unit"] and kind not in "mM":
+        raise _refused(f"An array's dtype {text[:40]!r} is not one that is read.", subject)
+    if kind in _WIDTHS and number not in _WIDTHS[kind]:
+        raise _refused(f"An array's dtype {text[:40]!r} has an unknown width.", subject)
+    if number < 0:
+        raise _refused(f"An array's dtype {text[:40]!r} has no width.", subject)
+    return number * 4 if kind == "U" else number
+
+
+def itemsize(descr: Descr, subject: str = "") -> int:
+    """Return the size in bytes of one item of `descr`.
+
+    Raises:
+        FormatRefused: an object dtype, or one that no numeric or text array has.
+    """
+    if isinstance(descr, str):
+        return scalar_size(descr, subject)
+    total = 0
+    for column in descr:
+        repeat = math.prod(column[2]) if len(column) == 3 else 1
+        total += itemsize(column[1], subject) * repeat
+    return total
+
+
+def _refused(message: str, subject: str) -> FormatRefused:
+    return FormatRefused(message, code="format-content", subject=subject)
+
+
+def _shape(value: object, subject: str) -> tuple[int, ...]:
+    if not isinstance(value, tuple) or len(value) > limits.NPY_DIMENSIONS:
+        raise _refused("The array's shape is not a short tuple.", subject)
+    if any(type(extent) is not int for extent in value):
+        raise _refused("The array's shape is not made of whole numbers.", subject)
+    if math.prod(extent or 1 for extent in value) > limits.FILE_BYTES:
+        raise _refused("The array's shape is larger than any file.", subject)
+    return tuple(value)
+
+
+def _descr(value: object, subject: str) -> Descr:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value:
+        raise _refused("The array's dtype is neither a name nor a list of columns.", subject)
+    columns: list[Column] = []
+    for column in value:
+        if not isinstance(column, tuple) or len(column) not in (2, 3) or not isinstance(column[0], str):
+            raise _refused("A column of the array's dtype is malformed.", subject)
+        inner = _descr(column[1], subject)
+        if len(column) == 3:
+            columns.append((column[0], inner, _shape(column[2], subject)))
+        else:
+            columns.append((column[0], inner))
+    return columns
+
+
+class _Literal:
+    """Reads the one dictionary literal of a header: names, numbers, lists, tuples, nothing else."""
+
+    __slots__ = ("_at", "_subject", "_text")
+
+    def __init__(self, text: str, subject: str) -> None:
+        self._text = text
+        self._at = 0
+        self._subject = subject
+
+    def top(self) -> dict[str, object]:
+        """Return the header's three fields."""
+        self._expect("{")
+        fields: dict[str, object] = {}
+        while True:
+            match = self._next()
+            if match["mark"] == "}":
+                break
+            name = match["text"] if match["text"] is not None else match["text2"]
+            if name is None or name in fields:
+                raise self._bad()
+            self._expect(":")
+            fields[name] = self._value(self._next(), 0)
+            match = self._next()
+            if match["mark"] == "}":
+                break
+            if match["mark"] != ",":
+                raise self._bad()
+        if self._text[self._at :].strip(" \n") or set(fields) != {"descr", "fortran_order", "shape"}:
+            raise self._bad()
+        return fields
+
+    def _value(self, match: re.Match[str], depth: int) -> object:
+        if depth > limits.NPY_DEPTH:
+            raise self._bad()
+        if match["number"] is not None:
+            return int(match["number"])
+        if match["text"] is not None or match["text2"] is not None:
+            return match["text"] if match["text"] is not None else match["text2"]
+        if match["word"] is not None:
+            return match["word"] == "True"
+        if match["mark"] in ("(", "["):
+            items = self._items(")" if match["mark"] == "(" else "]", depth + 1)
+            return tuple(items) if match["mark"] == "(" else items
+        raise self._bad()
+
+    def _items(self, close: str, depth: int) -> list[object]:
+        items: list[object] = []
+        while True:
+            match = self._next()
+            if match["mark"] == close:
+                return items
+            items.append(self._value(match, depth))
+            match = self._next()
+            if match["mark"] == close:
+                return items
+            if match["mark"] != ",":
+                raise self._bad()
+
+    def _next(self) -> re.Match[str]:
+        match = _TOKEN.match(self._text, self._at)
+        if match is None:
+            raise self._bad()
+        self._at = match.end()
+        return match
+
+    def _expect(self, mark: str) -> None:
+        if self._next()["mark"] != mark:
+            raise self._bad()
+
+    def _bad(self) -> FormatRefused:
+        return _refused("The array's header is not the one NumPy writes.", self._subject)

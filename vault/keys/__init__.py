@@ -1,0 +1,1 @@
+"""Keys that lie outside the vault: recipients, identities and what holds them."""

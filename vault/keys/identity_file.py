@@ -1,0 +1,264 @@
+"""Make, save, read and unlock identity files: an Ed25519 signing key and an age identity.
+
+What the bytes are: `vault/core/identity_format.py`. A file is written once,
+readable by its owner alone, and never over another.
+"""
+
+import errno
+import os
+import secrets
+import stat
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from vault.core import ed25519, identity_format, limits, names
+from vault.core.identity_format import Argon2idCost, IdentityDocument, Protection, Secrets
+from vault.errors import Conflict, NoUsableKey, Unavailable
+from vault.ports import Random
+
+PassphraseSource = Callable[[str], bytes]  # what is to be unlocked -> its passphrase
+
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
+
+
+@dataclass(frozen=True, slots=True)
+class PublicIdentity:
+    """What anybody who reads the file learns: whose it is, and both public keys."""
+
+    name: names.Principal
+    public: bytes
+    key_id: str
+    recipient: str
+    protected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An unlocked identity; it signs (`core.ed25519.Signer`), and shows no secret when printed.
+
+    `age_identity` is the private age key as its bech32 text, `recipient` the
+    public one; `created` is in seconds; `warnings` are sentences for the user.
+    """
+
+    name: names.Principal
+    public_key: ed25519.PublicKey
+    recipient: str
+    created: int
+    age_identity: str = field(repr=False, compare=False)
+    _private: Ed25519PrivateKey = field(repr=False, compare=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def key_id(self) -> str:
+        """The id of the signing key: SHA-256 of its public half, in hexadecimal."""
+        return self.public_key.key_id
+
+    @property
+    def public(self) -> bytes:
+        """The public half of the signing key, 32 bytes."""
+        return self.public_key.raw
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature of `message`, 64 bytes."""
+        return self._private.sign(message)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied to a file or another process by accident."""
+        raise TypeError("An identity holds private keys and is not serialised; use save")
+
+
+def new(name: str, *, random: Random, now: int, age_identity: str, age_recipient: str) -> Identity:
+    """Make an identity with a fresh Ed25519 key around an age key pair, given as bech32 text.
+
+    Raises:
+        Malformed: `malformed-name`: `name` is not a principal's name.
+    """
+    private = Ed25519PrivateKey.from_private_bytes(random(ed25519.SEED_BYTES))
+    public = ed25519.PublicKey.parse(private.public_key().public_bytes_raw())
+    return Identity(names.principal(name), public, age_recipient, now, age_identity, private)
+
+
+def save(
+    identity: Identity,
+    path: Path,
+    passphrase: bytes | None,
+    *,
+    cost: Argon2idCost | None = None,
+    random: Random = secrets.token_bytes,
+) -> None:
+    """Write `identity` to a new file, mode 0600 from its first byte; folders above it are made.
+
+    An empty passphrase or None leaves the file unprotected, as ssh-keygen does.
+    `cost` is for tests and slow machines; the default is RFC 9106's.
+
+    Raises:
+        Conflict: `path` exists; it is left as it was.
+        Unavailable: the folder cannot be written to, or is full.
+        ValueError: the age keys are not bech32 text, or `cost` is out of bounds.
+    """
+    protection = None
+    if passphrase:
+        protection = Protection(cost or Argon2idCost(), random(identity_format.SALT_BYTES))
+    document = identity_format.seal(
+        name=identity.name,
+        public=identity.public_key,
+        recipient=identity.recipient,
+        secrets=Secrets(identity._private.private_bytes_raw(), identity.age_identity, identity.created),
+        passphrase=passphrase or b"",
+        protection=protection,
+        nonce=random(identity_format.NONCE_BYTES),
+    )
+    try:
+        _create(path, identity_format.serialise(document))
+    except FileExistsError:
+        raise Conflict(
+            f"{path} exists and was left as it is.",
+            subject=str(path),
+            hint="Choose another name, or move that file away first.",
+        ) from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def read_public(path: Path) -> PublicIdentity:
+    """Read the public half of an identity file; no passphrase is needed, and nothing is verified by it.
+
+    Raises:
+        NoUsableKey: there is no such file, or it cannot be read.
+        Malformed: `malformed-identity`.
+    """
+    document = identity_format.parse(_read(path)[0], str(path))
+    return PublicIdentity(
+        name=document.name,
+        public=document.public.raw,
+        key_id=document.public.key_id,
+        recipient=document.recipient,
+        protected=document.protection is not None,
+    )
+
+
+def unlock(path: Path, passphrase: PassphraseSource) -> Identity:
+    """Open an identity file; once per process and file, so that Argon2id and the prompt run once.
+
+    `passphrase` is called with the name to ask for, and only if the file is protected.
+
+    Raises:
+        NoUsableKey: there is no such file, it cannot be read, or the passphrase is wrong.
+        Malformed: `malformed-identity`.
+    """
+    with _unlocking:
+        data, status = _read(path)
+        place = (str(path.resolve()), status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        found = _unlocked.get(place)
+        if found is None:
+            document = identity_format.parse(data, str(path))
+            found = _open(document, path, status, passphrase)
+            while len(_unlocked) >= _UNLOCKED_MOST:
+                del _unlocked[next(iter(_unlocked))]
+            _unlocked[place] = found
+        return found
+
+
+_UNLOCKED_MOST = 16
+_unlocking = threading.Lock()
+_unlocked: dict[tuple[str, int, int, int, int], Identity] = {}
+
+
+def _open(
+    document: IdentityDocument, path: Path, status: os.stat_result, passphrase: PassphraseSource
+) -> Identity:
+    phrase = b""
+    warnings: tuple[str, ...] = ()
+    if document.protection is not None:
+        phrase = passphrase(f"{document.name} ({path})")
+    elif status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        # A warning and no refusal: containers mount secrets with modes and owners of their own.
+        warnings = (f"{path} has no passphrase and others may read it. Close it: chmod 600 {path}",)
+    opened = identity_format.open_secrets(document, phrase, str(path))
+    return Identity(
+        name=document.name,
+        public_key=document.public,
+        recipient=document.recipient,
+        created=opened.created,
+        age_identity=opened.age_identity,
+        _private=Ed25519PrivateKey.from_private_bytes(opened.seed),
+        warnings=warnings,
+    )
+
+
+def _read(path: Path) -> tuple[bytes, os.stat_result]:
+    try:
+        # O_NONBLOCK: a pipe put where the file belongs must not hang the reader.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise identity_format.damaged(str(path), "It is not a regular file.")
+            if status.st_size > limits.IDENTITY_FILE_BYTES:
+                raise identity_format.damaged(
+                    str(path), f"It is larger than {limits.IDENTITY_FILE_BYTES:,} bytes."
+                )
+            return file.read(limits.IDENTITY_FILE_BYTES + 1), status
+    except FileNotFoundError:
+        reason, hint = "There is no identity at", "Make one: mvault identity new, or set MVAULT_IDENTITY."
+    except OSError as error:
+        reason, hint = f"The identity cannot be read ({error.strerror}):", "Check who owns it, and its mode."
+    raise NoUsableKey(f"{reason} {path}.", subject=str(path), hint=hint)
+
+
+def _create(path: Path, data: bytes) -> None:
+    """Write a new file whole or not at all.
+
+    Raises:
+        FileExistsError: `path` exists.
+        OSError: the file system refused; nothing was left behind.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:  # something above the file is no folder
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
+    draft = path.with_name(f".mvault-{secrets.token_hex(8)}.tmp")
+    _write_new(draft, data)
+    try:
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        _write_new(path, data)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):
+            path.unlink()
+        raise
+
+
+def _unwritable(path: Path, error: OSError) -> Unavailable:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        code, hint = "storage-full", "Make room there, then try again."
+    else:
+        code, hint = "storage-denied", "Name another place for the identity, one that you may write to."
+    return Unavailable(
+        f"The identity was not written to {path}: {error.strerror}.", code=code, subject=str(path), hint=hint
+    )

@@ -1,0 +1,125 @@
+"""The Protocols between the vault and the world: storage, clock, randomness, progress."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What a store knows about a name: its size in bytes."""
+
+    size: int
+
+
+class Sink(Protocol):
+    """Takes the bytes of one new object, in order."""
+
+    def write(self, data: Buffer) -> None:
+        """Append `data`.
+
+        Raises:
+            Unavailable: the store failed or is full; nothing becomes visible.
+        """
+
+
+class Source(Protocol):
+    """An open object: reads at any offset, from several threads at once."""
+
+    @property
+    def size(self) -> int:
+        """The object's size in bytes when it was opened."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset`; return how many bytes were there (fewer only at the end).
+
+        Raises:
+            Unavailable: the store failed.
+        """
+
+
+class Store(Protocol):
+    """Write-once storage: names are `/`-separated, ASCII, and never overwritten.
+
+    `create` and `open` are context managers. `create` commits when its block
+    ends without an exception, atomically and durably; the name is visible
+    either whole or not at all. An exception inside the block discards.
+    """
+
+    @property
+    def location(self) -> str:
+        """The location as the user gave it, made absolute; names no secret."""
+
+    def create(self, name: str, *, size: int | None = None) -> AbstractContextManager[Sink]:
+        """Create `name`; `size` is a hint in bytes.
+
+        Raises:
+            Conflict: the name exists; raised at entry or at commit, and nothing was changed.
+            Unavailable: the store failed, is full (`storage-full`) or refused (`storage-denied`).
+        """
+
+    def open(self, name: str) -> AbstractContextManager[Source]:
+        """Open `name` for reading.
+
+        Raises:
+            NotFound: there is no such name.
+            Unavailable: the store failed.
+        """
+
+    def read(self, name: str, *, limit: int) -> bytes:
+        """Return all bytes of `name`, of which there may be at most `limit`.
+
+        Raises:
+            NotFound: there is no such name.
+            Malformed: the object is larger than `limit` (`too-large`); nothing was read.
+            Unavailable: the store failed.
+        """
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[str]:
+        """Yield the names that start with `prefix` and sort after `after`, in code-point order.
+
+        Raises:
+            Unavailable: the store failed, at any point of the iteration.
+        """
+
+    def list_folders(self, prefix: str) -> Iterator[str]:
+        """Yield, in order and once each, the next path part of the names under the folder `prefix`.
+
+        `prefix` is empty or ends in `/`; a part that has names below it ends in `/`.
+
+        Raises:
+            Unavailable: the store failed.
+        """
+
+    def delete(self, name: str) -> None:
+        """Remove `name`; a name that is not there is not an error.
+
+        Raises:
+            Unavailable: the store failed or refused.
+        """
+
+    def stat(self, name: str) -> Stat:
+        """Return what is known about `name` without reading it.
+
+        Raises:
+            NotFound: there is no such name.
+            Unavailable: the store failed.
+        """
+
+
+class Progress(Protocol):
+    """Told how far long work has come; called from one thread at a time."""
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Report `done` of `total` bytes of `what`."""
+
+
+Clock = Callable[[], int]  # seconds since 1970, UTC
+Random = Callable[[int], bytes]  # n bytes fit for keys
+
+
+def no_progress(done: int, total: int, what: str) -> None:
+    """Report to nobody."""

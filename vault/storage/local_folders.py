@@ -1,0 +1,172 @@
+"""Walk the folders of a local store from its root, one step at a time, following no symbolic link.
+
+Whoever can write to the folder could otherwise point a name at a file outside
+it. Descriptors, not paths, carry the walk, so nothing can be swapped between a
+check and its use (POSIX.1-2017, `openat`).
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from typing import Final
+
+from vault.core import limits
+from vault.errors import Unavailable
+
+_WALK: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_PASS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+_DENIED: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def unavailable(error: OSError, doing: str, name: str) -> Unavailable:
+    """Say that the file system failed while `doing` something to `name`."""
+    why = error.strerror or type(error).__name__
+    if error.errno in _FULL:
+        code, hint = "storage-full", "Make room on that file system, then try again."
+    elif error.errno in _DENIED:
+        code, hint = "storage-denied", "Ask whoever owns the folder for access."
+    elif error.errno == errno.ENOTDIR:
+        code, hint = "unavailable", "A file lies where the name needs a folder; move it out of the store."
+    else:
+        code, hint = "unavailable", "Check that the folder is mounted and healthy, then try again."
+    return Unavailable(f"Could not {doing} {name or 'the store'}: {why}.", code=code, subject=name, hint=hint)
+
+
+def open_root(root: str, *, readable: bool = True) -> int:
+    """Open the store's root folder.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        Unavailable: it is not a folder, or was replaced by a symbolic link since the store was opened.
+        OSError: the file system failed.
+    """
+    try:
+        return os.open(root, _WALK if readable else _PASS)
+    except OSError as error:
+        if error.errno in {errno.ENOTDIR, errno.ELOOP}:
+            raise Unavailable(
+                f"{root} is not a folder, or became a symbolic link after it was opened.",
+                subject=root,
+                hint="Look at what is there; open the vault again if the folder was moved on purpose.",
+            ) from error
+        raise
+
+
+def step(folder: int, part: str, *, name: str, readable: bool = True) -> int:
+    """Open the folder `part` of the open folder `folder`; `name` is the object on whose way it lies.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        NotADirectoryError: it is something other than a folder.
+        Unavailable: it is a symbolic link.
+        OSError: the file system failed.
+    """
+    try:
+        return os.open(part, _WALK if readable else _PASS, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
+            raise
+        if is_link(folder, part):
+            raise link_refused(part, name) from error
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
+
+
+def descend(root: str, parts: Sequence[str], *, name: str, readable: bool = False) -> int:
+    """Open the folder `parts` below `root`; the caller closes the descriptor.
+
+    Without `readable` it serves only as the start of further steps.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, Unavailable, OSError: as `open_root` and `step`.
+    """
+    folder = open_root(root, readable=readable and not parts)
+    for depth, part in enumerate(parts, start=1):
+        try:
+            below = step(folder, part, name=name, readable=readable and depth == len(parts))
+        finally:
+            os.close(folder)
+        folder = below
+    return folder
+
+
+def is_link(folder: int, part: str) -> bool:
+    """Tell whether `part` of the open folder `folder` is a symbolic link now."""
+    try:
+        return stat.S_ISLNK(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def link_refused(part: str, name: str) -> Unavailable:
+    """Say that a symbolic link lies in the way."""
+    return Unavailable(
+        f"{part!r} in {name} is a symbolic link, and the store follows none.",
+        subject=name,
+        hint="Put the file or folder itself there.",
+    )
+
+
+def make_root(root: str) -> None:
+    """Make the root folder and what is missing above it, durably.
+
+    Raises:
+        OSError: the file system failed.
+    """
+    missing = []
+    path = root
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for path in reversed(missing):
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+        above = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(above)
+        finally:
+            os.close(above)
+
+
+def list_entries(root: str, folders: Sequence[str]) -> list[str]:
+    """Give the entries of a folder in code-point order of the names they stand for.
+
+    `a/…` sorts after `a-b` and before `a0`, so a folder sorts as its name with the `/`. A folder
+    that is not there has none. What is neither a regular file nor a folder is left out.
+
+    Raises:
+        Unavailable: the folder cannot be read, or holds more than `limits.LISTED_NAMES` entries.
+    """
+    path = "/".join(folders)
+    try:
+        folder = descend(root, folders, name=path, readable=True)
+        try:
+            return _scan(folder, path)
+        finally:
+            os.close(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unavailable(error, "list", path) from error
+
+
+def _scan(folder: int, path: str) -> list[str]:
+    """Sort the regular files and the folders, these with a `/` at the end, of an open folder."""
+    keys = []
+    with os.scandir(folder) as entries:
+        for count, entry in enumerate(entries):
+            if count >= limits.LISTED_NAMES:
+                raise Unavailable(
+                    f"The folder {path or 'of the store'} holds more than {limits.LISTED_NAMES} entries.",
+                    subject=path,
+                    hint="Somebody may be flooding it: look at what is there.",
+                )
+            if entry.is_dir(follow_symlinks=False):
+                keys.append(entry.name + "/")
+            elif entry.is_file(follow_symlinks=False):
+                keys.append(entry.name)
+    return sorted(keys)

@@ -6,7 +6,7 @@ Every case runs in a process of its own, in turns, on warm pages: a file of the 
 and deleted before each run. Medians, ratios and peak memory are printed; nothing is asserted.
 
     hash     one single-threaded hashlib SHA-256 pass over the file, in reads of 1 MiB
-    push     seal the file into an unnamed file, write-back every 8 MiB, fsync
+    push     seal the file into a local store, fsync included
     pull     unseal that payload into a file, write-back every 8 MiB, fsync
     age-push age -r … -o …, then openssl dgst -sha256 of the plaintext
     age-pull age -d …, then openssl dgst -sha256 of the plaintext
@@ -27,13 +27,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vault.core import age
+from vault.ports import Buffer
 from vault.sealing import seal, unseal
+from vault.storage.local import LocalStore
 
 MIB = 1 << 20
 WRITE_BACK = 8 * MIB
 FILE_KEY = bytes(range(16))
 NONCE = bytes(16)
-SYNC_FILE_RANGE_WRITE = 2
 
 
 class FileSource:
@@ -60,50 +61,28 @@ class FileSource:
 
 
 class FileSink:
-    """Writes a file in order and starts write-back early, as the local store does."""
+    """Writes a file in order and starts write-back early, as a pull does."""
 
-    def __init__(self, path: Path, *, named: bool) -> None:
-        flags = os.O_WRONLY | os.O_CLOEXEC
-        self._path = path
-        self._named = named
-        if named:
-            self._descriptor = os.open(path, flags | os.O_CREAT | os.O_TRUNC, 0o600)
-        else:
-            self._descriptor = os.open(path.parent, flags | os.O_TMPFILE, 0o600)
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._written = self._started = 0
-        self._range = _sync_file_range()
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
+    def write(self, data: Buffer) -> None:
         """Append `data`."""
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
         self._written += len(data)
-        if self._range is not None and self._written - self._started >= WRITE_BACK:
-            self._range(self._descriptor, self._started, self._written - self._started, SYNC_FILE_RANGE_WRITE)
+        if self._written - self._started >= WRITE_BACK:
+            os.posix_fadvise(
+                self._descriptor, self._started, self._written - self._started, os.POSIX_FADV_DONTNEED
+            )
             self._started = self._written
 
     def commit(self) -> None:
-        """Make the file durable, and visible where it has no name yet."""
+        """Make the file durable."""
         os.fsync(self._descriptor)
-        if not self._named:
-            self._path.unlink(missing_ok=True)
-            folder = os.open(self._path.parent, os.O_RDONLY)  # a folder makes os.link follow the link
-            os.link(f"/proc/self/fd/{self._descriptor}", self._path.name, dst_dir_fd=folder)
-            os.fsync(folder)
-            os.close(folder)
         os.close(self._descriptor)
-
-
-def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
-    import ctypes
-
-    library = ctypes.CDLL(None)
-    function = getattr(library, "sync_file_range", None)
-    if function is None:
-        return None
-    function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-    return lambda *arguments: int(function(*arguments))
 
 
 def hash_once(folder: Path) -> None:
@@ -117,17 +96,18 @@ def hash_once(folder: Path) -> None:
 
 
 def push(folder: Path) -> None:
-    """Seal the file into a store-like sink."""
-    sink = FileSink(folder / "payload", named=False)
-    seal(FileSource(folder / "plain"), sink, file_key=FILE_KEY, nonce=NONCE)
-    sink.commit()
+    """Seal the file into a local store."""
+    source = FileSource(folder / "plain")
+    with LocalStore(folder / "store").create("payload", size=age.cipher_size(source.size)) as sink:
+        seal(source, sink, file_key=FILE_KEY, nonce=NONCE)
 
 
 def pull(folder: Path) -> None:
-    """Unseal the payload into a file."""
-    source = FileSource(folder / "payload")
-    sink = FileSink(folder / "out", named=True)
-    unseal(source, sink, file_key=FILE_KEY, cipher_size=source.size, plain_size=age.plain_size(source.size))
+    """Unseal the payload of the store into a file."""
+    sink = FileSink(folder / "out")
+    with LocalStore(folder / "store").open("payload") as source:
+        size = source.size
+        unseal(source, sink, file_key=FILE_KEY, cipher_size=size, plain_size=age.plain_size(size))
     sink.commit()
 
 
@@ -146,7 +126,7 @@ def age_pull(folder: Path) -> None:
 
 CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "hash": (hash_once, ""),
-    "push": (push, "payload"),
+    "push": (push, "store/payload"),
     "pull": (pull, "out"),
     "age-push": (age_push, "age"),
     "age-pull": (age_pull, "age-out"),
@@ -191,9 +171,10 @@ def _compare(folder: Path, size: int, runs: int) -> None:
     cases = ["hash", "push", "pull"]
     if shutil.which("age") and shutil.which("age-keygen") and shutil.which("openssl"):
         cases += ["age-push", "age-pull"]
-        _run("age-keygen", "-o", folder / "identity")
+        subprocess.run(["age-keygen", "-o", folder / "identity"], check=True, stderr=subprocess.DEVNULL)
         shown = subprocess.run(["age-keygen", "-y", folder / "identity"], check=True, stdout=subprocess.PIPE)
         (folder / "recipient").write_bytes(shown.stdout)
+    (folder / "store").mkdir()
     _prepare(folder, size)
     seconds: dict[str, list[float]] = {case: [] for case in cases}
     peaks: dict[str, int] = dict.fromkeys(cases, 0)
@@ -211,7 +192,7 @@ def _compare(folder: Path, size: int, runs: int) -> None:
         other = medians.get(f"age-{case}")
         print(
             f"{case:10} {medians[case]:7.2f}s {size / medians[case] / 1e9:6.2f}"
-            f" {medians[case] / medians['hash']:7.2f} {medians[case] / other if other else 0:6.2f}"
+            f" {medians[case] / medians['hash']:7.2f} {f'{medians[case] / other:6.2f}' if other else '':>6}"
             f" {peaks[case] / 1024:9.0f}"
         )
     print("\ntargets: push <= 1.80 x hash, <= 0.75 x age; pull <= 1.30 x hash, <= 0.50 x age; < 200 MiB")

@@ -6,6 +6,7 @@ test can fail or be killed at step k, for every k that there is.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def at(index: int, fault: Fault) -> Plan:
 
 
 def on(verb: str, fault: Fault, *, name: str = "*", nth: int | None = None) -> Plan:
-    """Plan a fault at every step with this verb, or at its `nth` only, whose object fits the pattern `name`."""
+    """Plan a fault at every step with this verb, or its `nth` only, on objects that fit `name`."""
     if verb not in VERBS:
         raise ValueError(f"{verb!r} is none of {VERBS}")
     return lambda operation: (
@@ -88,6 +89,7 @@ class FaultyStore:
         self.plan = plan
         self.on_operation = on_operation
         self.operations: list[Operation] = []
+        self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     @property
@@ -97,8 +99,8 @@ class FaultyStore:
 
     def _next(self, verb: str, name: str) -> tuple[Operation, Fault | None]:
         with self._lock:
-            nth = sum(1 for earlier in self.operations if earlier.verb == verb)
-            operation = Operation(len(self.operations), verb, name, nth)
+            operation = Operation(len(self.operations), verb, name, self._counts[verb])
+            self._counts[verb] += 1
             self.operations.append(operation)
         if self.on_operation is not None:
             self.on_operation(operation, "before")
@@ -125,10 +127,13 @@ class FaultyStore:
 
     @contextmanager
     def create(self, name: str, *, size: int | None = None) -> Iterator[Sink]:
-        """Create through the store behind; a fault at `write` that the caller swallows still discards."""
+        """Create through the store behind; a fault at `write` that the caller swallows still discards.
+
+        Beginning has no effect that outlives it, so any fault there is one before it.
+        """
+        self._step("create", name, _nothing)
         creating = self.inner.create(name, size=size)
-        sink = self._step("create", name, creating.__enter__)
-        faulty = _FaultySink(self, sink, name)
+        faulty = _FaultySink(self, creating.__enter__(), name)
         try:
             yield faulty
             operation, fault = self._next("commit", name)
@@ -146,12 +151,9 @@ class FaultyStore:
     @contextmanager
     def open(self, name: str) -> Iterator[Source]:
         """Open through the store behind."""
-        opening = self.inner.open(name)
-        source = self._step("open", name, opening.__enter__)
-        try:
+        self._step("open", name, _nothing)
+        with self.inner.open(name) as source:
             yield _FaultySource(self, source, name)
-        finally:
-            opening.__exit__(None, None, None)
 
     def read(self, name: str, *, limit: int) -> bytes:
         """Read through the store behind."""
@@ -182,6 +184,10 @@ class FaultyStore:
     def stat(self, name: str) -> Stat:
         """Ask the store behind."""
         return self._step("stat", name, lambda: self.inner.stat(name))
+
+
+def _nothing() -> None:
+    pass
 
 
 class _FaultySink:

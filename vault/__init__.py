@@ -1,1 +1,93 @@
-"""Signed, encrypted, policy-gated models over storage you already have."""
+"""Signed, encrypted, policy-gated models over storage you already have.
+
+    import vault
+
+    v = vault.open("models/")
+    ref = v.save_model("churn", pipeline, sample_input=X[:500], metrics={"auc": 0.91})
+    v.promote(ref, env="prod")
+    model = v.load_model("churn@prod")
+
+Importing this imports nothing else: each name is resolved when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vault._version import __version__ as __version__
+    from vault.actions.founding import new_identity as new_identity
+    from vault.actions.init import Joining as Joining
+    from vault.actions.loading import LoadedPackage as LoadedPackage
+    from vault.core.allowance import Allowance as Allowance
+    from vault.core.inspection import Inspection as Inspection
+    from vault.errors import AccessDenied as AccessDenied
+    from vault.errors import BadSignature as BadSignature
+    from vault.errors import Conflict as Conflict
+    from vault.errors import DigestMismatch as DigestMismatch
+    from vault.errors import Expired as Expired
+    from vault.errors import FeatureMismatch as FeatureMismatch
+    from vault.errors import FormatRefused as FormatRefused
+    from vault.errors import LogInconsistent as LogInconsistent
+    from vault.errors import Malformed as Malformed
+    from vault.errors import MissingLibrary as MissingLibrary
+    from vault.errors import NotFound as NotFound
+    from vault.errors import NoUsableKey as NoUsableKey
+    from vault.errors import PickleRefused as PickleRefused
+    from vault.errors import Refused as Refused
+    from vault.errors import Rollback as Rollback
+    from vault.errors import Unavailable as Unavailable
+    from vault.errors import Unsigned as Unsigned
+    from vault.errors import UntrustedSigner as UntrustedSigner
+    from vault.errors import VaultError as VaultError
+    from vault.vault import Vault as Vault
+    from vault.vault import init as init
+    from vault.vault import inspect as inspect
+    from vault.vault import open as open
+
+_PLACES = {
+    "__version__": "vault._version",
+    "Allowance": "vault.core.allowance",
+    "Inspection": "vault.core.inspection",
+    "Joining": "vault.actions.init",
+    "LoadedPackage": "vault.actions.loading",
+    "Vault": "vault.vault",
+    "init": "vault.vault",
+    "inspect": "vault.vault",
+    "open": "vault.vault",
+}
+_ERRORS = (
+    "AccessDenied",
+    "BadSignature",
+    "Conflict",
+    "DigestMismatch",
+    "Expired",
+    "FeatureMismatch",
+    "FormatRefused",
+    "LogInconsistent",
+    "Malformed",
+    "MissingLibrary",
+    "NoUsableKey",
+    "NotFound",
+    "PickleRefused",
+    "Refused",
+    "Rollback",
+    "Unavailable",
+    "Unsigned",
+    "UntrustedSigner",
+    "VaultError",
+)
+
+
+def __getattr__(name: str) -> object:
+    """Resolve a public name on first use (PEP 562)."""
+    place = "vault.errors" if name in _ERRORS else _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'vault' has no attribute {name!r}")
+    found = getattr(import_module(place), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*_PLACES, *_ERRORS])

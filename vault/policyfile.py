@@ -181,7 +181,7 @@ class _Reader:
             return {}
         if not isinstance(node.value, dict):
             raise self.error(node, "a mapping is expected")
-        return {Principal(self.checked(value, key, name)): read(value) for name, value in node.value.items()}
+        return {self.checked(value, key, name): read(value) for name, value in node.value.items()}
 
     def checked(self, node: Node, parse: Callable[[str], T], text: str) -> T:
         try:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from vault.core import limits, settings_format
-from vault.core.settings_format import Allowance, DisplaySettings
+from vault.core.allowance import Allowance
+from vault.core.settings_format import DisplaySettings
 from vault.errors import Malformed, Unavailable
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class Settings:
     env: str | None = None
     config_dir: Path | None = None
     state_dir: Path | None = None
-    allow: Allowance = Allowance()
+    allow: Allowance = field(default_factory=Allowance)
     passphrase: PassphraseSettings = PassphraseSettings()
     display: Display = Display()
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -164,7 +165,7 @@ def _from_flags(flags: Mapping[str, object], cwd: Path) -> _Layer:
     for name in given.keys() & {"vault", "env", "color"}:
         layer[name] = (_word(given[name], f"--{name}"), f"--{name}")
     for name in given.keys() & {"identity", "trust"}:
-        layer[name] = (cwd / _word(os.fspath(given[name]), f"--{name}"), f"--{name}")  # type: ignore[call-overload]
+        layer[name] = (cwd / _word(str(given[name]), f"--{name}"), f"--{name}")
     for name in given.keys() & {"progress", "json"}:
         layer[name] = (bool(given[name]), f"--{name}")
     if "color" in layer and layer["color"][0] not in settings_format.COLORS:
@@ -246,7 +247,7 @@ def _from_project(cwd: Path, home: Path | None, warnings: list[str]) -> _Layer:
     for folder in (cwd, *cwd.parents):
         path = folder / PROJECT_FILE
         if os.path.lexists(path):
-            data = _contents(path, warnings)
+            data = _contents(path, limits.PROJECT_SETTINGS_BYTES, warnings)
             if data is None:
                 return {}
             found = settings_format.parse_project(data, str(path))
@@ -260,7 +261,7 @@ def _from_user(config_dir: Path | None, home: Path | None, warnings: list[str]) 
     if config_dir is None:
         return {}
     path = config_dir / USER_FILE
-    data = _contents(path, warnings)
+    data = _contents(path, limits.SETTINGS_BYTES, warnings)
     if data is None:
         return {}
     found = settings_format.parse_user(data, str(path))
@@ -299,15 +300,18 @@ def _below(folder: Path, text: str, home: Path | None) -> Path:
     return folder / text
 
 
-def _contents(path: Path, warnings: list[str]) -> bytes | None:
-    """Read a settings file; None if there is none, or none that this user may read."""
+def _contents(path: Path, limit: int, warnings: list[str]) -> bytes | None:
+    """Read a settings file, a byte past `limit` at most; None if there is none that this user may read."""
     try:
         # O_NONBLOCK: a pipe put where the file belongs must not hang the reader.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise Malformed(f"{path} is not a regular file.", subject=str(path), hint="Remove it.")
-            return file.read(limits.SETTINGS_BYTES + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read(limit + 1)
+        finally:
+            os.close(descriptor)
     except PermissionError:
         warnings.append(f"{path} cannot be read by this user, and was not used.")
         return None

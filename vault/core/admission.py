@@ -8,7 +8,7 @@
     5   the manifest: digest, then signatures, then parsed      `verify`
     6   what the environment requires                           `require`
     7   the sealing record, sizes against limits                `seal`
-    8   plaintext: metadata first, then the files needed        `open_package`, `manifest.check_file`
+    8   plaintext: metadata first, then the files needed        `open_package`, `check_plaintext`
     9   format: manifest = content = extension; libraries       `admit`
     10  static stage, pins, the operator's allowance            `admit`
     11  deserialize those same bytes                            loaders, from an `Admitted` only
@@ -22,14 +22,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vault.core import in_force, manifest, names, policy, static_stage
+from vault.core import in_force, manifest, memory_format, names, policy, static_stage
+from vault.core.allowance import Allowance
 from vault.core.in_force import Attributed, Context, Signed
 from vault.core.manifest import FileEntry, Manifest
+from vault.core.memory_format import Mark, Memory
 from vault.core.names import Digest, Environment, Model
 from vault.core.policy import Policy, PolicyId
 from vault.core.records import SealingRecord
 from vault.core.stages import Authorised, Opened, Resolved, Sealed, Target, Verified
-from vault.core.static_stage import Allowance
 from vault.core.trust import Skipped, TrustedRoot
 from vault.errors import (
     AccessDenied,
@@ -73,21 +74,25 @@ def resolve(
     trusted: TrustedRoot,
     found: tuple[Policy, PolicyId],
     environment: Environment,
+    remembered: Memory,
     now: int,
     *,
     durable_audit: bool = False,
 ) -> Resolved:
     """Steps 1 and 2: the root and policy are current, and know the environment.
 
-    The client's memory is compared by the caller, which alone can advance it.
+    `remembered` is this client's memory from before the store was read; `now`
+    is in seconds since 1970.
 
     Raises:
-        Rollback: the policy was made under a newer root than the store offers (`withheld`).
+        Rollback: root or policy are older than, or other than, what is remembered
+            (`rollback`), or the policy was made under a newer root (`withheld`).
         Expired: root or policy are past their expiry.
         NotFound: there is no such environment.
         AccessDenied: the environment demands records and none can be made durable.
     """
     current, current_id = found
+    memory_format.check(remembered, trust_seen(trusted, current_id))
     if current.root_version > trusted.root.version:
         raise Rollback(
             f"The policy names root {current.root_version}; the store offers {trusted.root.version}.",
@@ -113,7 +118,16 @@ def resolve(
             code="requirement-unsupported",
             subject=environment,
         )
-    return Resolved(Context(trusted.vault, current, current_id), rule)
+    return Resolved(Context(trusted.vault, current, current_id), rule, remembered)
+
+
+def trust_seen(trusted: TrustedRoot, policy_id: PolicyId) -> Memory:
+    """Give what memory keeps of a root and a policy that are in force."""
+    return Memory(
+        trusted.vault,
+        root=Mark(0, trusted.root.version, trusted.digest),
+        policy=Mark(policy_id.era, policy_id.version, policy_id.digest),
+    )
 
 
 def authorise(resolved: Resolved, key_id: Digest | None, action: str, model: Model) -> Authorised:
@@ -170,7 +184,7 @@ def verify(authorised: Authorised, target: Target, data: bytes) -> Verified:
             subject=subject,
         )
     in_force.check_policy(context, found.policy, subject)
-    publishers = _publishers(authorised.resolved, found, signed, here=target.via is None)
+    publishers = _publishers(authorised.resolved, found, signed, here=target.via is None and target.open)
     return Verified(authorised, target, found, digest, publishers)
 
 
@@ -225,7 +239,7 @@ def require(verified: Verified, now: int) -> None:
     ]
     if unsupported:
         raise Refused(
-            f"{rule.name} requires {', '.join(unsupported)}, which this release cannot check; it refuses instead.",
+            f"{rule.name} requires {', '.join(unsupported)}, which this release cannot check, so it refuses.",
             code="requirement-unsupported",
             subject=rule.name,
             hint="Use a release that can, or have the policy changed.",
@@ -275,7 +289,7 @@ def seal(
             )
         if entry.size > allowance.max_bytes and verified.authorised.action == "load":
             raise Malformed(
-                f"{subject}: {entry.path} has {entry.size:,} bytes; at most {allowance.max_bytes:,} are loaded.",
+                f"{subject}: {entry.path} has {entry.size:,} bytes; the limit is {allowance.max_bytes:,}.",
                 code="too-large",
                 subject=subject,
             )
@@ -290,6 +304,15 @@ def open_package(sealed: Sealed, metadata: bytes | memoryview) -> Opened:
     """
     entry = sealed.verified.manifest.metadata
     return Opened(sealed, manifest.parse_metadata(metadata, entry, sealed.verified.subject))
+
+
+def check_plaintext(opened: Opened, entry: FileEntry, size: int, sha256: bytes) -> None:
+    """Step 8, second half: one file's plaintext is what was signed, by the digest of its one hash pass.
+
+    Raises:
+        DigestMismatch: `size-mismatch` or `digest-mismatch`.
+    """
+    manifest.check_file(entry, opened.metadata, size, sha256, opened.sealed.verified.subject)
 
 
 # --- steps 9 and 10 ---
@@ -312,7 +335,7 @@ def admit(
         DigestMismatch, FormatRefused, PickleRefused, Malformed.
     """
     verified = opened.sealed.verified
-    manifest.check_file(entry, opened.metadata, len(data), sha256, verified.subject)
+    check_plaintext(opened, entry, len(data), sha256)
     rule = verified.authorised.resolved.rule
     subject = f"{verified.subject} {entry.path}"
     if entry.format not in rule.formats:

@@ -72,7 +72,7 @@ def parse_header(data: bytes | memoryview) -> tuple[Header, int]:
         _refuse("it has no recipient stanza")
     if not line.startswith(_MAC_START + b" "):
         _refuse("a line is neither a recipient stanza nor the MAC")
-    mac = _decode_base64(line[len(_MAC_START) + 1 :])
+    mac = decode_base64(line[len(_MAC_START) + 1 :])
     if len(mac) != MAC_BYTES:
         _refuse("its MAC has a wrong length")
     return Header(tuple(stanzas), mac), position
@@ -103,9 +103,11 @@ def build_header(stanzas: tuple[Stanza, ...], file_key: bytes) -> Header:
     """
     header = Header(stanzas, _mac(stanzas, file_key))
     try:
-        parse_detached_header(serialise_header(header))
-    except errors.Malformed as error:
-        raise ValueError(f"these stanzas make no age header: {error}") from error
+        same = parse_detached_header(serialise_header(header)) == header
+    except errors.Malformed:
+        same = False
+    if not same:
+        raise ValueError("these stanzas make no age header")
     return header
 
 
@@ -245,17 +247,13 @@ def open_chunks(
         DigestMismatch: a chunk does not authenticate at this place (`decrypt-failed`).
         ValueError: there are too many bytes, or `out` has not the room.
     """
-    chunks, rest = divmod(len(sealed), _SEALED_CHUNK)
-    if chunks + bool(rest) > limits.UNIT_CHUNKS or len(out) < len(sealed) - limits.AGE_TAG * (
-        chunks + bool(rest)
-    ):
+    count = -(-len(sealed) // _SEALED_CHUNK)
+    final_size = len(sealed) - (count - 1) * _SEALED_CHUNK
+    if count > limits.UNIT_CHUNKS or len(out) < len(sealed) - count * limits.AGE_TAG:
         raise ValueError(f"{len(out)} bytes have no room for {len(sealed)} sealed bytes")
-    if (
-        not sealed
-        or 0 < rest < limits.AGE_TAG
-        or (rest and not last)
-        or (rest == limits.AGE_TAG and first + chunks)
-    ):
+    cut = final_size < limits.AGE_TAG or (final_size < _SEALED_CHUNK and not last)
+    empty = final_size == limits.AGE_TAG and first + count > 1
+    if not sealed or cut or empty:
         raise _unauthentic("a chunk has a length that it cannot have")
     target = 0
     for number, start in enumerate(range(0, len(sealed), _SEALED_CHUNK), first):
@@ -313,16 +311,12 @@ def encode_base64(data: bytes) -> bytes:
     return base64.b64encode(data).rstrip(b"=")
 
 
-def decode_base64(text: str) -> bytes:
-    """Return the bytes of a stanza's argument in canonical base64 without padding.
+def decode_base64(text: bytes) -> bytes:
+    """Return the bytes of canonical base64 without padding.
 
     Raises:
         Malformed: it is not that (`malformed-header`).
     """
-    return _decode_base64(text.encode("ascii", "replace"))
-
-
-def _decode_base64(text: bytes) -> bytes:
     try:
         data = binascii.a2b_base64(text + b"=" * (-len(text) % 4))
     except binascii.Error:
@@ -357,7 +351,7 @@ def _body(window: bytes, position: int) -> tuple[bytes, int]:
             _refuse("a line of a stanza's body is too long")
         text += line
         if len(line) < _COLUMNS:
-            return _decode_base64(bytes(text)), position
+            return decode_base64(bytes(text)), position
 
 
 def _covered(stanzas: tuple[Stanza, ...]) -> bytes:

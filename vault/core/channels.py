@@ -1,6 +1,6 @@
 """Admission step 4: which version a channel names, or whether a version may be used in an environment."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from vault.core import in_force, names
@@ -22,7 +22,7 @@ class Evidence:
 
 def channel_records(
     context: Context, where: Channel, numbers: Iterable[int], read: Callable[[int], bytes]
-) -> Iterable[Signed[ChannelRecord] | Skipped]:
+) -> Iterator[Signed[ChannelRecord] | Skipped]:
     """Judge a channel's records from the newest down, reading each only when asked for."""
     for number in sorted(set(numbers), reverse=True):
         yield in_force.channel_record(context, where, number, read(number))

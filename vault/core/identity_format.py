@@ -10,7 +10,6 @@ import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -127,7 +126,7 @@ def seal(
     plain = strict_json.encode(
         {
             "age": secrets.age_identity,
-            "created": _timestamp(secrets.created),
+            "created": names.time_text(secrets.created),
             "ed25519": _base64(secrets.seed),
         }
     )
@@ -273,7 +272,3 @@ def _derive(protection: Protection, passphrase: bytes, subject: str) -> bytes:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def _timestamp(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -83,6 +83,11 @@ def payload(model: Model, number: Version, file_id: str) -> str:
     return f"{version(model, number)}files/{file_id}"
 
 
+def units(payload_name: str) -> str:
+    """Name the unit digests of a payload of more than one unit."""
+    return f"{payload_name}.units"
+
+
 def header_folder(model: Model, number: Version, environment: Environment, epoch: int) -> str:
     """Name the folder of a version's age headers for one environment and epoch."""
     return f"{version(model, number)}keys/{environment}-{epoch}/"

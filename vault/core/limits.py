@@ -95,6 +95,7 @@ ARGON2_LANES_MAX: Final = 16
 
 # Settings.
 SETTINGS_BYTES: Final = 64 * KIB
+PROJECT_SETTINGS_BYTES: Final = 4 * KIB  # tomllib: time and memory by the square of a dotted key
 SETTING_CHARS: Final = 4_096
 SETTING_ITEMS: Final = 10_000
 
@@ -103,3 +104,5 @@ NPY_HEADER_BYTES: Final = 64 * KIB
 NPY_DIMENSIONS: Final = 32
 NPY_DEPTH: Final = 8
 SCHEMA_DEPTH: Final = 256
+UNPACKED_BYTES: Final = 1 * GIB
+PICKLE_NAME_BYTES: Final = 4 * KIB

@@ -7,7 +7,7 @@ one need not check it again.
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NewType
 
 from vault.core import limits
@@ -185,6 +185,11 @@ def timestamp(text: str) -> int:
         except ValueError:
             pass
     raise _bad("time", text, "times look like 2026-11-23T05:00:00Z")
+
+
+def time_text(seconds: int) -> str:
+    """Write seconds since 1970 as `YYYY-MM-DDThh:mm:ssZ`; `timestamp` reads it back."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # --- versions: parsed once more, into something that sorts ---

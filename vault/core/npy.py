@@ -5,10 +5,12 @@ Format: NumPy Enhancement Proposal 1 (`numpy.lib.format`), versions 1.0 to 3.0.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from vault.core import limits
+from vault.core.zip_reader import Archive
 from vault.errors import FormatRefused
 
 MAGIC: Final = b"\x93NUMPY"
@@ -17,7 +19,9 @@ HEADER_BYTES: Final = limits.NPY_HEADER_BYTES
 Descr = str | list["Column"]
 Column = tuple[str, "Descr"] | tuple[str, "Descr", tuple[int, ...]]
 
-_SCALAR = re.compile(r"(?P<order>[<>|=]?)(?P<kind>[biufcmMSUV?])(?P<width>\d{0,9})(?P<unit>\[[0-9a-zA-Zμ/]{1,12}\])?")
+_SCALAR = re.compile(
+    r"(?P<order>[<>|=]?)(?P<kind>[biufcmMSUV?])(?P<width>\d{0,9})(?P<unit>\[[0-9a-zA-Zμ/]{1,12}\])?"
+)
 _WIDTHS: Final = {
     "b": (1,),
     "i": (1, 2, 4, 8),
@@ -27,7 +31,9 @@ _WIDTHS: Final = {
     "m": (8,),
     "M": (8,),
 }
-_TOKEN = re.compile(r"\s*(?:(?P<number>\d{1,19})L?|'(?P<text>[^'\\\n]*)'|\"(?P<text2>[^\"\\\n]*)\"|(?P<word>True|False)|(?P<mark>[\[\](){},:]))")
+_TOKEN = re.compile(
+    r"\s*(?:(?P<number>\d{1,19})L?|'(?P<text>[^'\\\n]*)'|\"(?P<text2>[^\"\\\n]*)\"|(?P<word>True|False)|(?P<mark>[\[\](){},:]))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,21 @@ def parse_header(data: bytes | memoryview, *, size: int, subject: str = "") -> H
     if header.offset + header.nbytes != size:
         raise _refused("The array is not as long as its header says.", subject)
     return header
+
+
+def check_archive(archive: Archive, *, subject: str = "") -> Mapping[str, Header]:
+    """Return the header of every array of an `.npz` archive.
+
+    Raises:
+        Malformed: a member is damaged.
+        FormatRefused: a member is not an array, or one of objects.
+    """
+    headers: dict[str, Header] = {}
+    for name, entry in archive.entries.items():
+        if not name.endswith(".npy"):
+            raise _refused(f"Member {name!r} is not an array.", subject)
+        headers[name] = parse_header(archive.peek(name, HEADER_BYTES + 12), size=entry.size, subject=subject)
+    return headers
 
 
 def scalar_size(text: str, subject: str = "") -> int:

@@ -6,7 +6,8 @@ none of them may hide behind a later one.
 """
 
 import re
-from collections.abc import Mapping, Set as AbstractSet
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -242,7 +243,7 @@ class _Walker:
         """Step over one value; return the offset behind it."""
         if wire == _VARINT:
             return self.varint(at, end)[1]
-        if wire == _FIXED32 or wire == _FIXED64:
+        if wire in (_FIXED32, _FIXED64):
             at += 4 if wire == _FIXED32 else 8
             if at > end:
                 raise self._bad("ends in the middle of a number")

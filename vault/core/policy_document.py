@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from vault.core import ed25519, envelope, limits, names, strict_json
+from vault.core import ed25519, envelope, layout, limits, names, strict_json
 from vault.core.fields import Fields, base64_bytes, malformed, one_of, plain, time
 from vault.core.policy import (
     ACTIONS,
@@ -266,6 +266,8 @@ def _approvals(fields: Fields) -> ApprovalRule:
 def _check_names(policy: Policy, what: str) -> None:
     """Refuse names that nothing defines, keys with two holders, and owners that are no persons."""
     held: set[names.Digest] = set()
+    if layout.RECOVERY in policy.members:
+        raise malformed(what, f"the name {layout.RECOVERY} is kept for recovery keys")
     for member in policy.members.values():
         mine = {key.key_id for key in member.keys}
         if len(mine) != len(member.keys) or mine & held:

@@ -5,11 +5,11 @@ may say where the vault is and how things are shown, and nothing else.
 """
 
 import re
-import tomllib
 from dataclasses import dataclass
 from typing import Final
 
 from vault.core import limits
+from vault.core.allowance import Allowance
 from vault.errors import Malformed
 
 COLORS: Final = ("auto", "always", "never")
@@ -24,15 +24,6 @@ class DisplaySettings:
     color: str | None = None
     progress: bool | None = None
     json: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What this user allows to be loaded beyond what needs no allowance, by exact name."""
-
-    formats: frozenset[str] = frozenset()
-    skops_types: frozenset[str] = frozenset()
-    pickle_globals: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +55,7 @@ def parse_project(data: bytes, subject: str) -> ProjectFile:
         Malformed: `malformed-document`: it is too large, not TOML, of another shape, or
             sets something that only its user may set.
     """
-    table = _parse(data, subject)
+    table = _parse(data, subject, limits.PROJECT_SETTINGS_BYTES)
     for key in table.left():
         if key not in {"vault", "display"}:
             raise Malformed(
@@ -82,13 +73,15 @@ def parse_user(data: bytes, subject: str) -> UserFile:
     Raises:
         Malformed: `malformed-document`: it is too large, not TOML, or of another shape.
     """
-    table = _parse(data, subject)
+    table = _parse(data, subject, limits.SETTINGS_BYTES)
     allow = None
     if (allowed := table.table("allow")) is not None:
         allow = Allowance(
             formats=frozenset(allowed.texts("formats") or ()),
             skops_types=frozenset(allowed.texts("skops_types") or ()),
             pickle_globals=frozenset(allowed.texts("pickle_globals") or ()),
+            onnx_domains=frozenset(allowed.texts("onnx_domains") or ()),
+            max_bytes=allowed.integer("max_bytes", 1, limits.FILE_BYTES) or limits.LOAD_BYTES,
         )
         allowed.done()
     passphrase_file, passphrase_command = None, None
@@ -116,9 +109,11 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= limits.SETTING_CHARS and value.isprintable()
 
 
-def _parse(data: bytes, subject: str) -> "_Table":
-    if len(data) > limits.SETTINGS_BYTES:
-        raise _wrong(subject, f"has more than {limits.SETTINGS_BYTES:,} bytes")
+def _parse(data: bytes, subject: str, limit: int) -> "_Table":
+    if len(data) > limit:
+        raise _wrong(subject, f"has more than {limit:,} bytes")
+    import tomllib  # most commands find no such file and need no parser
+
     try:
         content: dict[str, object] = tomllib.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
@@ -175,6 +170,14 @@ class _Table:
         ):
             raise self.wrong(f"has {key!r} as a list of at most {limits.SETTING_ITEMS:,} texts")
         return tuple(values)
+
+    def integer(self, key: str, low: int, high: int) -> int | None:
+        value = self._content.pop(key, None)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise self.wrong(f"has {key!r} as an integer from {low} to {high}")
+        return value
 
     def boolean(self, key: str) -> bool | None:
         value = self._content.pop(key, None)

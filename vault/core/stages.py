@@ -5,17 +5,23 @@ from dataclasses import dataclass
 from vault.core import names
 from vault.core.in_force import Context, Signed
 from vault.core.manifest import Manifest, Metadata
+from vault.core.memory_format import Memory
 from vault.core.names import Digest, Model, Version
 from vault.core.policy import EnvironmentRule, Member
-from vault.core.records import Approval, ChannelRecord, SealingRecord
+from vault.core.records import ChannelRecord, SealingRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Step 2 held: this is the policy in force for one environment."""
+    """Step 2 held: this is the policy in force for one environment.
+
+    `remembered` is what this client knew *before* the store was read: what was
+    found is compared with that, since another process may go ahead meanwhile.
+    """
 
     context: Context
     rule: EnvironmentRule
+    remembered: Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +36,17 @@ class Authorised:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Step 4 held: which version, and the record that says so (None where none is needed)."""
+    """Step 4 held: which version, and the record that says so.
+
+    Where no record does (`via` is None) the publishers must be allowed to
+    publish in this very environment, unless `open` is false: then the step is
+    not finished, and the manifest is only read to look for a record of it.
+    """
 
     version: Version
     manifest: Digest | None
     via: Signed[ChannelRecord] | None
-    approvals: tuple[Signed[Approval], ...] = ()
+    open: bool = True
 
 
 @dataclass(frozen=True, slots=True)

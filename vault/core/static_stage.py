@@ -5,24 +5,111 @@ at publishing, and the operator's own allowance.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Final
 
-from vault.core import limits
+from vault.core import formats, limits, npy, onnx_walk, pins, skops_types, skops_walk, strict_json, zip_reader
+from vault.core.allowance import Allowance
+from vault.errors import FormatRefused
+
+# Distributions whose version decides whether a saved object means the same here.
+_BEHIND: Final[Mapping[str, tuple[str, ...]]] = {
+    formats.SKOPS: ("scikit-learn",),
+    formats.JOBLIB: ("joblib", "numpy", "scikit-learn", "scipy"),
+    formats.PICKLE: ("numpy", "scikit-learn", "scipy"),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What the operator of this machine permits, whatever a package or policy says.
+def observe(format: str, data: bytes | memoryview, allowance: Allowance, subject: str) -> frozenset[str]:
+    """Walk a file of a known format and give what it mentions: types, globals or foreign domains.
 
-    `formats` None stands for every format that cannot run code.
+    Raises:
+        FormatRefused: `format-content`: something is in it that may never be there.
+        PickleRefused: a pickle does something that the gate does not permit.
+        Malformed: a damaged archive or JSON text.
     """
+    if format == formats.ONNX:
+        domains = onnx_walk.STANDARD_DOMAINS | allowance.onnx_domains
+        return onnx_walk.walk(data, domains=domains, subject=subject).domains - onnx_walk.STANDARD_DOMAINS
+    if format == formats.SKOPS:
+        return frozenset(skops_walk.walk(data, subject=subject).pins)
+    if format == formats.NPZ:
+        npy.check_archive(zip_reader.open_archive(data), subject=subject)
+    elif format == formats.JSON:
+        strict_json.parse(data, limit=limits.DATA_JSON_BYTES, floats=True, canonical=False, subject=subject)
+    elif format in formats.PICKLE_BASED:
+        from vault.core import pickle_trace
 
-    formats: frozenset[str] | None = None
-    skops_types: frozenset[str] = frozenset()
-    pickle_globals: frozenset[str] = frozenset()
-    onnx_domains: frozenset[str] = frozenset()
-    max_bytes: int = limits.LOAD_BYTES
+        return frozenset(pickle_trace.trace(data, subject=subject).pins)
+    return frozenset()
 
 
-def check_libraries(format: str, saved: Mapping[str, str], here: Mapping[str, str], *, strict: bool, subject: str) -> None: ...
-def check(path: str, format: str, data: memoryview, pins: frozenset[str], allowance: Allowance, subject: str) -> None: ...
+def check(
+    path: str,
+    format: str,
+    data: memoryview,
+    pinned: frozenset[str],
+    allowance: Allowance,
+    subject: str,
+) -> None:
+    """Steps 9 and 10: the three names of the format agree, and nothing exceeds pins or allowance.
+
+    Raises:
+        FormatRefused: `format-refused`, `format-content`, `pins-mismatch` or `not-allowed`.
+        PickleRefused, Malformed: see `observe`.
+    """
+    formats.check(path, format, data)
+    check_allowed(format, allowance, subject)
+    permitted = {
+        formats.ONNX: allowance.onnx_domains,
+        formats.SKOPS: skops_types.DEFAULT_SKOPS_TYPES | allowance.skops_types,
+        formats.JOBLIB: allowance.pickle_globals,
+        formats.PICKLE: allowance.pickle_globals,
+    }
+    observed = observe(format, data, allowance, subject)
+    pins.check_pins(observed, pinned, permitted.get(format, frozenset()), subject=subject)
+
+
+def check_allowed(format: str, allowance: Allowance, subject: str) -> None:
+    """Refuse a format that can run code unless the operator named it.
+
+    Raises:
+        FormatRefused: `format-refused`.
+    """
+    if formats.FORMATS[format].needs_allowance and format not in allowance.formats:
+        kind = (
+            "a pickle, which is a program"
+            if format in formats.PICKLE_BASED
+            else f"{format}, which can run code"
+        )
+        raise FormatRefused(
+            f"{subject} is {kind}.",
+            subject=subject,
+            hint=f"Save it as skops or onnx. To allow it here: allow={{'formats': ['{format}']}}.",
+        )
+
+
+def library_differences(format: str, saved: Mapping[str, str], here: Mapping[str, str]) -> tuple[str, ...]:
+    """Say where the libraries behind a format differ from those it was saved with."""
+    return tuple(
+        f"{name} {saved[name]}, here {here.get(name, 'none')}"
+        for name in _BEHIND.get(format, ())
+        if name in saved and saved[name] != here.get(name)
+    )
+
+
+def check_libraries(
+    format: str, saved: Mapping[str, str], here: Mapping[str, str], *, strict: bool, subject: str
+) -> None:
+    """Refuse other library versions for pickle-based formats, and for all where the environment is strict.
+
+    Raises:
+        FormatRefused: `libraries-differ`.
+    """
+    different = library_differences(format, saved, here)
+    if different and (strict or format in formats.PICKLE_BASED):
+        raise FormatRefused(
+            f"{subject} was saved with {'; '.join(different)}.",
+            code="libraries-differ",
+            subject=subject,
+            hint="Install those versions, or publish the model again with the ones that are here.",
+        )

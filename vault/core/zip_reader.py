@@ -164,16 +164,14 @@ def _end_record(view: memoryview) -> tuple[int, int, int]:
     locator = at - _LOCATOR64.size
     if locator >= 0 and bytes(view[locator : locator + 4]) == b"PK\x06\x07":
         count, size, offset, at = _end_record64(view, locator, (count, size, offset))
-    elif _FULL16 == count or _FULL32 in (size, offset):
+    elif count == _FULL16 or _FULL32 in (size, offset):
         raise _malformed("The archive needs a zip64 end record and has none.")
     if offset + size != at:
         raise _malformed("The central directory does not end where the end record starts.")
     return count, offset, at
 
 
-def _end_record64(
-    view: memoryview, locator: int, plain: tuple[int, int, int]
-) -> tuple[int, int, int, int]:
+def _end_record64(view: memoryview, locator: int, plain: tuple[int, int, int]) -> tuple[int, int, int, int]:
     """Return members, directory size, its offset and its end from a zip64 end record."""
     at = locator - _END64.size
     _, disk, record, disks = _LOCATOR64.unpack_from(view, locator)
@@ -186,7 +184,7 @@ def _end_record64(
         raise _malformed("The archive needs a newer zip version.")
     full = (_FULL16, _FULL32, _FULL32)
     for small, mark, real in zip(plain, full, (count, size, offset), strict=True):
-        if small not in (real, mark) or (small != mark and small != real):
+        if small not in (real, mark):
             raise _malformed("The two end records disagree.")
     return count, size, offset, at
 
@@ -297,7 +295,9 @@ def _check_names(records: list[_Record]) -> None:
             raise _malformed("A member has an empty name, or one that is too long.", name[:80])
         if any(part in ("", ".", "..") for part in name.split("/")):
             raise _malformed(f"Member {name!r} lies outside the archive, or is a folder.", name)
-        if any(character in '\\:*?"<>|' or ord(character) < 0x20 or character == "\x7f" for character in name):
+        if any(
+            character in '\\:*?"<>|' or ord(character) < 0x20 or character == "\x7f" for character in name
+        ):
             raise _malformed(f"Member {name!r} has a character that a path may not have.", name)
         folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
         if unicodedata.normalize("NFC", name) != name or folded in seen:
@@ -309,17 +309,21 @@ def _inflate(entry: Entry, packed: memoryview) -> memoryview:
     """Unpack to exactly `entry.size` bytes, growing only as real output appears."""
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     content = bytearray()
-    rest: bytes | memoryview = packed
+    rest: bytes | memoryview = b""
+    fed = 0
     try:
         while len(content) <= entry.size and not unpacker.eof:
-            step = min(_INFLATE_STEP, entry.size + 1 - len(content))
-            piece = unpacker.decompress(rest, step)
-            rest = unpacker.unconsumed_tail
+            if not rest:
+                rest = packed[fed : fed + _INFLATE_STEP]
+                fed += len(rest)
+            piece = unpacker.decompress(rest, min(_INFLATE_STEP, entry.size + 1 - len(content)))
             content += piece
-            if not piece and not rest:
+            rest = unpacker.unconsumed_tail
+            if not piece and not rest and fed == len(packed):
                 break
     except zlib.error:
         raise _malformed(f"Member {entry.name!r} cannot be unpacked.", entry.name) from None
-    if len(content) != entry.size or not unpacker.eof or unpacker.unused_data or rest:
+    surplus = unpacker.unused_data or rest or fed != len(packed)
+    if len(content) != entry.size or not unpacker.eof or surplus:
         raise _malformed(f"Member {entry.name!r} is not the size it claims, or has surplus.", entry.name)
     return memoryview(content).toreadonly()

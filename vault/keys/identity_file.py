@@ -196,15 +196,17 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
     try:
         # O_NONBLOCK: a pipe put where the file belongs must not hang the reader.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise identity_format.damaged(str(path), "It is not a regular file.")
             if status.st_size > limits.IDENTITY_FILE_BYTES:
-                raise identity_format.damaged(
-                    str(path), f"It is larger than {limits.IDENTITY_FILE_BYTES:,} bytes."
-                )
-            return file.read(limits.IDENTITY_FILE_BYTES + 1), status
+                most = f"{limits.IDENTITY_FILE_BYTES:,}"
+                raise identity_format.damaged(str(path), f"It is larger than {most} bytes.")
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read(limits.IDENTITY_FILE_BYTES + 1), status
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         reason, hint = "There is no identity at", "Make one: mvault identity new, or set MVAULT_IDENTITY."
     except OSError as error:

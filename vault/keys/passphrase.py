@@ -8,7 +8,6 @@ that it is the same bytes whatever keyboard wrote it.
 import getpass
 import os
 import selectors
-import stat
 import subprocess
 import sys
 import time
@@ -126,11 +125,12 @@ class FromFile:
         """
         what = f"The passphrase file {self.path}"
         try:
+            # A pipe is as good as a file here, as in MVAULT_PASSPHRASE_FILE=<(pass show vault).
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            with open(descriptor, "rb", buffering=0) as opened:
-                if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-                    raise NoUsableKey(f"{what} is a folder.", subject=str(self.path))
-                data = _drain(opened.fileno())
+            try:
+                data = _drain(descriptor)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise NoUsableKey(
                 f"{what} cannot be read: {error.strerror}.",

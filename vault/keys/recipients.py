@@ -226,7 +226,7 @@ class _Opener:
         Raises:
             Malformed: the shared secret is all zeros (`malformed-header`).
         """
-        argument = age.decode_base64(stanza.arguments[1])
+        argument = age.decode_base64(stanza.arguments[1].encode())
         shared = _exchange(self._secret, argument[-_POINT_BYTES:])
         try:
             if self._hybrid is not None:
@@ -246,7 +246,7 @@ def _check_stanzas(header: age.Header, types: set[str]) -> None:
             continue
         if len(stanza.arguments) != 2:
             _refuse_header(f"a {kind} stanza has more or fewer than two arguments")
-        if len(age.decode_base64(stanza.arguments[1])) != _ARGUMENT_BYTES[kind]:
+        if len(age.decode_base64(stanza.arguments[1].encode())) != _ARGUMENT_BYTES[kind]:
             _refuse_header(f"the key in a {kind} stanza has a wrong length")
         # Before any decryption: a longer body could be made to open under several keys.
         if len(stanza.body) != _WRAPPED_BYTES:

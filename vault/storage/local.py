@@ -53,7 +53,7 @@ class LocalStore:
                 or a file lies where the name needs a folder. Nothing is visible, with one exception:
                 if the very last sync of the folder fails, the object may be.
         """
-        parts = naming.check_name(name)
+        parts = self._parts(name)
         draft = self._begin(name, parts)
         try:
             yield draft
@@ -61,6 +61,10 @@ class LocalStore:
             self._commit(draft, name, parts)
         finally:
             draft.close()
+
+    def _parts(self, name: str) -> tuple[str, ...]:
+        """Split a name into path parts, after checking it."""
+        return naming.check_name(name)
 
     def _begin(self, name: str, parts: tuple[str, ...]) -> Draft:
         """Open a draft in the deepest folder on the way that exists: a killed writer leaves no folders."""
@@ -172,13 +176,14 @@ class LocalStore:
             raise ValueError("a limit is not negative")
         descriptor, size = open_file(self._root, name)
         try:
-            if size > limit:
-                raise answers.too_large(name, size, limit)
-            return read_exactly(descriptor, size, name)
+            try:
+                if size > limit:
+                    raise answers.too_large(name, size, limit)
+                return read_exactly(descriptor, size, name)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise unavailable(error, "read", name) from error
-        finally:
-            os.close(descriptor)
 
     def stat(self, name: str) -> Stat:
         """Return the size of `name`.

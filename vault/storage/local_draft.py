@@ -128,12 +128,15 @@ def new_draft(root: str, folder: int, name: str) -> Draft:
     """Open a draft in the open folder `folder`, or in the hidden folder where there are no unnamed files.
 
     Raises:
+        FileNotFoundError: the folder has been removed.
         OSError: the file system failed.
     """
     if hasattr(os, "O_TMPFILE") and os.path.isdir(_DESCRIPTORS):
         try:
             return Draft(os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o666, dir_fd=folder), name)
         except OSError as error:
+            if error.errno == errno.EPERM and os.fstat(folder).st_nlink == 0:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error  # as ext4 says it
             if error.errno not in _NO_UNNAMED:
                 raise
     return _named_draft(root, name)

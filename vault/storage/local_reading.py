@@ -1,5 +1,6 @@
 """Read the files of a local store, and nothing but regular files."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -52,9 +53,10 @@ class LocalSource:
         return buffer.nbytes - len(rest)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file; closing what was only read cannot lose anything, so errors do not matter."""
         descriptor, self._descriptor = self._descriptor, -1
-        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
 
 def open_file(root: str, name: str) -> tuple[int, int]:
@@ -81,6 +83,9 @@ def open_file(root: str, name: str) -> tuple[int, int]:
         raise unavailable(error, "open", name) from error
     try:
         return descriptor, regular_size(os.fstat(descriptor), name)
+    except OSError as error:
+        os.close(descriptor)
+        raise unavailable(error, "open", name) from error
     except BaseException:
         os.close(descriptor)
         raise

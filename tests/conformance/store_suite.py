@@ -1,0 +1,492 @@
+"""What every store promises, as tests. An adapter's test is a subclass with a `store` fixture."""
+
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from random import Random
+from typing import ClassVar
+
+import pytest
+
+from tests.conformance import worker
+from tests.faults import Fault, every_operation, with_a_fault_at_every_operation
+from vault.core import limits
+from vault.errors import Conflict, Malformed, NotFound, Unavailable
+from vault.ports import Store
+
+ODD_NAMES = (
+    "README.txt",
+    "a",
+    "a-b",
+    "a-b/c",
+    "a.b",
+    "a.b/c",
+    "a0",
+    "a0/x",
+    "a@",
+    "a_b",
+    "b/c",
+    "b/c-d",
+    "b/c.json",
+    "b/cc/d",
+    "b/d/e/f/g/h",
+    "b/sha256:00ff",
+    "b-/c",
+    "b~/c",
+    "models/nepse/@/3/manifest.json",
+    "models/nepse/@/10/manifest.json",
+    "models/nepse/@/10/files/0f",
+    "models/nepse/3/@/1/manifest.json",
+    "models/nepse-x/@/1/manifest.json",
+    "models/nepse.x/@/1/manifest.json",
+    "models/Nepse/@/1/manifest.json",
+    "z/...",
+    "z/.hidden",
+    "z/-",
+    "z/@/@/@",
+)
+BAD_NAMES = (
+    "",
+    "/",
+    "/a",
+    "a/",
+    "a//b",
+    ".",
+    "..",
+    "./a",
+    "a/.",
+    "a/..",
+    "a/../b",
+    "../a",
+    "a/./b",
+    "é",
+    "a\u2215b",
+    "a b",
+    "a\\b",
+    "a\nb",
+    "a\0b",
+    "a\x7fb",
+    "\ud800",
+    "x" * 256,
+    "x/" * 450 + "x",
+    ".mvault-tmp",
+    ".mvault-tmp/a",
+)
+PREFIXES = ("", "a", "a-", "a/", "b", "b/", "b/c", "b/d/e/", "models/", "models/nepse", "models/nepse/@/1",
+            "z/.", "z/..", "nothing", "no/thing/", "a/b/c/d", "README.txt", "README.txt/")  # fmt: skip
+WRITERS = 16
+
+
+class Interrupt(BaseException):
+    """Stands for whatever ends a block without being an `Exception`."""
+
+
+def put(store: Store, name: str, data: bytes = b"") -> None:
+    """Create an object in one write."""
+    with store.create(name) as sink:
+        sink.write(data)
+
+
+def get(store: Store, name: str) -> bytes:
+    """Read an object of any size that the suite writes."""
+    return store.read(name, limit=128 * limits.MIB)
+
+
+class StoreSuite:
+    """The promises of `vault.ports.Store`."""
+
+    in_memory: ClassVar[bool] = False  # objects live on this process's heap
+
+    @pytest.fixture
+    def store(self) -> Store | Iterator[Store]:
+        """Give an empty store."""
+        raise NotImplementedError
+
+    def fill(self, store: Store, names: list[str]) -> None:
+        """Create many small objects; an adapter may do it in a faster way."""
+        for name in names:
+            put(store, name, name.encode())
+
+    # Creating.
+
+    @pytest.mark.parametrize("size", [0, 1, 1023, limits.AGE_CHUNK, limits.UNIT_CIPHER + 16])
+    def test_what_was_created_is_read_back(self, store: Store, size: int) -> None:
+        data = Random(size).randbytes(size)
+        put(store, "models/churn/@/1/files/ab", data)
+        assert store.read("models/churn/@/1/files/ab", limit=size) == data
+        assert store.stat("models/churn/@/1/files/ab").size == size
+
+    def test_an_object_may_be_created_without_a_write(self, store: Store) -> None:
+        with store.create("empty"):
+            pass
+        assert store.read("empty", limit=0) == b""
+
+    def test_writes_of_any_buffer_are_joined_in_order(self, store: Store) -> None:
+        with store.create("a/b", size=8) as sink:
+            sink.write(b"ab")
+            sink.write(bytearray(b"cd"))
+            sink.write(b"")
+            sink.write(memoryview(b"xefx")[1:3])
+            sink.write(memoryview(bytearray(b"gh")))
+        assert get(store, "a/b") == b"abcdefgh"
+
+    def test_a_size_that_was_announced_wrongly_does_no_harm(self, store: Store) -> None:
+        for name, size in (("more", 1), ("less", 1 << 40), ("none", 0)):
+            with store.create(name, size=size) as sink:
+                sink.write(b"four")
+            assert get(store, name) == b"four"
+
+    def test_the_writer_may_reuse_its_buffer(self, store: Store) -> None:
+        buffer = bytearray(b"one ")
+        with store.create("a") as sink:
+            sink.write(buffer)
+            buffer[:] = b"two "
+            sink.write(buffer)
+        assert get(store, "a") == b"one two "
+
+    def test_nothing_is_visible_before_the_block_ends(self, store: Store) -> None:
+        put(store, "a/before")
+        with store.create("a/b/c") as sink:
+            sink.write(b"x" * limits.MIB)
+            assert list(store.list("")) == ["a/before"]
+            assert "b/" not in list(store.list_folders("a/"))
+            with pytest.raises(NotFound):
+                store.stat("a/b/c")
+            with pytest.raises(NotFound):
+                store.read("a/b/c", limit=limits.MIB)
+        assert list(store.list("")) == ["a/b/c", "a/before"]
+
+    @pytest.mark.parametrize("error", [KeyError("no"), OSError(5, "of the caller's"), Interrupt()], ids=repr)
+    def test_an_exception_in_the_block_discards_and_comes_through(
+        self, store: Store, error: BaseException
+    ) -> None:
+
+        def attempt() -> None:
+            with store.create("a/b") as sink:
+                sink.write(b"x" * limits.MIB)
+                raise error
+
+        with pytest.raises(type(error)) as caught:
+            attempt()
+        assert caught.value is error
+        assert list(store.list("")) == []
+        assert list(store.list_folders("")) == []
+        put(store, "a/b", b"again")
+        assert get(store, "a/b") == b"again"
+
+    def test_a_sink_takes_nothing_after_its_block(self, store: Store) -> None:
+        with store.create("a") as sink:
+            sink.write(b"x")
+        with pytest.raises(ValueError, match="after"):
+            sink.write(b"y")
+        assert get(store, "a") == b"x"
+
+    def test_a_name_is_never_written_twice(self, store: Store) -> None:
+        put(store, "a/b", b"first")
+        entered = []
+        with pytest.raises(Conflict) as caught, store.create("a/b") as sink:
+            entered.append(sink)
+        assert (caught.value.code, caught.value.subject) == ("conflict", "a/b")
+        assert not entered, "a name that is known to be taken is refused before anything is written"
+        assert get(store, "a/b") == b"first"
+
+    def test_identical_content_is_a_conflict_too(self, store: Store) -> None:
+        put(store, "a", b"same")
+        with pytest.raises(Conflict):
+            put(store, "a", b"same")
+
+    def test_of_two_writers_at_once_the_first_to_commit_wins(self, store: Store) -> None:
+
+        def race() -> None:
+            with store.create("a/b") as slow:
+                slow.write(b"slow")
+                put(store, "a/b", b"quick")
+
+        with pytest.raises(Conflict) as caught:
+            race()
+        assert caught.value.code == "conflict"
+        assert get(store, "a/b") == b"quick"
+        assert list(store.list("")) == ["a/b"]
+
+    def test_racing_threads_have_one_winner_for_each_name(self, store: Store) -> None:
+        names = [f"channels/prod/main/m/@/{number:06d}.json" for number in range(1, 6)]
+        barrier = threading.Barrier(WRITERS)
+
+        def run(writer: int) -> dict[str, str]:
+            barrier.wait()
+            return worker.race(store, str(writer), names)
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            results = list(pool.map(run, range(WRITERS)))
+        check_race(store, names, {str(writer): result for writer, result in enumerate(results)})
+
+    def test_a_reader_never_sees_a_part(self, store: Store) -> None:
+        names = [f"a/{number}" for number in range(10)]
+        finished = threading.Event()
+        seen = []
+
+        def poll() -> None:
+            while not finished.is_set():
+                for name in names:
+                    try:
+                        seen.append((name, get(store, name)))
+                    except NotFound:
+                        time.sleep(0)
+
+        reader = threading.Thread(target=poll)
+        reader.start()
+        try:
+            for name in names:
+                worker.put(store, name, "w")
+                get(store, name)
+        finally:
+            finished.set()
+            reader.join()
+        assert seen
+        assert all(data == worker.content(name, "w") for name, data in seen)
+
+    def test_a_large_object_takes_little_memory(self, store: Store) -> None:
+        if self.in_memory:
+            pytest.skip("this store keeps objects in memory")
+        piece = Random(1).randbytes(limits.MIB)
+        buffer = memoryview(bytearray(limits.MIB))
+        tracemalloc.start()
+        try:
+            with store.create("large", size=64 * limits.MIB) as sink:
+                for _ in range(64):
+                    sink.write(piece)
+            with store.open("large") as source:
+                for unit in range(64):
+                    assert source.read_into(unit * limits.MIB, buffer) == limits.MIB
+                    assert buffer == piece
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 4 * limits.MIB
+        assert store.stat("large").size == 64 * limits.MIB
+
+    # Reading.
+
+    def test_a_missing_name_is_not_found(self, store: Store) -> None:
+        put(store, "a/b/c")
+        for name in ("x", "a/x", "a/b/c/x", "x/y/z", "a/b", "a"):
+            with pytest.raises(NotFound) as caught:
+                store.read(name, limit=1)
+            assert (caught.value.code, caught.value.subject) == ("not-found", name)
+            with pytest.raises(NotFound):
+                store.stat(name)
+            with pytest.raises(NotFound), store.open(name):
+                pass
+
+    def test_an_object_over_its_limit_is_refused_unread(self, store: Store) -> None:
+        put(store, "a/b", b"12345")
+        assert store.read("a/b", limit=5) == b"12345"
+        for limit in (0, 4):
+            with pytest.raises(Malformed) as caught:
+                store.read("a/b", limit=limit)
+            assert (caught.value.code, caught.value.subject) == ("too-large", "a/b")
+        with pytest.raises(ValueError, match="limit"):
+            store.read("a/b", limit=-1)
+
+    @pytest.mark.parametrize(
+        ("offset", "length", "found"),
+        [(0, 0, 0), (0, 1, 1), (0, 1000, 1000), (0, 2000, 1000), (1, 998, 998), (500, 100, 100), (999, 1, 1),
+         (999, 2, 1), (1000, 0, 0), (1000, 1, 0), (5000, 10, 0), (1 << 40, 10, 0)],
+    )  # fmt: skip
+    def test_a_range_is_what_lies_there(self, store: Store, offset: int, length: int, found: int) -> None:
+        data = Random(0).randbytes(1000)
+        put(store, "a", data)
+        buffer = bytearray(b"\xee" * length)
+        with store.open("a") as source:
+            assert source.size == 1000
+            assert source.read_into(offset, memoryview(buffer)) == found
+        assert buffer[:found] == data[offset : offset + found]
+        assert buffer[found:] == b"\xee" * (length - found), "nothing beyond the end is touched"
+
+    def test_ranges_of_an_empty_object_are_empty(self, store: Store) -> None:
+        put(store, "a")
+        with store.open("a") as source:
+            assert source.size == 0
+            assert source.read_into(0, memoryview(bytearray(8))) == 0
+
+    def test_a_negative_offset_is_the_callers_mistake(self, store: Store) -> None:
+        put(store, "a", b"x")
+        with store.open("a") as source, pytest.raises(ValueError, match="offset"):
+            source.read_into(-1, memoryview(bytearray(1)))
+
+    def test_threads_share_an_open_object(self, store: Store) -> None:
+        data = Random(2).randbytes(3 * limits.MIB)
+        put(store, "a", data)
+
+        with store.open("a") as source:
+
+            def run(seed: int) -> bool:
+                random = Random(seed)
+                for _ in range(50):
+                    offset, length = random.randrange(len(data)), random.randrange(100_000)
+                    buffer = bytearray(length)
+                    found = source.read_into(offset, memoryview(buffer))
+                    if buffer[:found] != data[offset : offset + length]:
+                        return False
+                return True
+
+            with ThreadPoolExecutor(4) as pool:
+                assert all(pool.map(run, range(8)))
+
+    # Listing.
+
+    def test_an_empty_store_lists_nothing(self, store: Store) -> None:
+        assert list(store.list("")) == []
+        assert list(store.list("models/")) == []
+        assert list(store.list_folders("")) == []
+        assert list(store.list_folders("models/")) == []
+
+    def test_names_come_in_code_point_order_by_any_prefix_and_from_any_place(self, store: Store) -> None:
+        names = [name for name in ODD_NAMES if not any(other.startswith(name + "/") for other in ODD_NAMES)]
+        self.fill(store, Random(3).sample(names, len(names)))
+        for prefix in PREFIXES:
+            expected = sorted(name for name in names if name.startswith(prefix))
+            assert list(store.list(prefix)) == expected
+            for after in (*names, "b/", "b0", "models/nepse/@", "~", "\U0001f600"):
+                found = list(store.list(prefix, after=after))
+                assert found == [name for name in expected if name > after], (prefix, after)
+
+    def test_thousands_of_names_are_listed_whole_and_in_pages(self, store: Store) -> None:
+        names = [f"many/{number % 7}/{number:05d}" for number in range(5_040)]
+        self.fill(store, names)
+        names.sort()
+        assert list(store.list("many/")) == names
+        assert list(store.list("many/3/")) == [name for name in names if name.startswith("many/3/")]
+        assert list(store.list("", after=names[5_000])) == names[5_001:]
+        pages: list[str] = []
+        while page := list(islice(store.list("many/", after="".join(pages[-1:])), 999)):
+            pages += page
+        assert pages == names
+
+    def test_folders_are_listed_once_each_and_marked(self, store: Store) -> None:
+        names = [name for name in ODD_NAMES if not any(other.startswith(name + "/") for other in ODD_NAMES)]
+        self.fill(store, names)
+        for prefix in ("", "b/", "b/d/", "models/", "models/nepse/", "models/nepse/@/", "z/", "no/", "a0/x/"):
+            below = [name[len(prefix) :] for name in names if name.startswith(prefix)]
+            expected = sorted({part + slash for part, slash, _ in (name.partition("/") for name in below)})
+            assert list(store.list_folders(prefix)) == expected, prefix
+        for bad in ("b", "models/nepse"):
+            with pytest.raises(ValueError, match="end in"):
+                store.list_folders(bad)
+
+    # Deleting.
+
+    def test_a_deleted_name_is_gone_and_may_be_created_again(self, store: Store) -> None:
+        put(store, "a/b/c", b"1")
+        put(store, "a/d", b"2")
+        store.delete("a/b/c")
+        assert list(store.list("")) == ["a/d"]
+        assert list(store.list_folders("a/")) == ["d"]
+        with pytest.raises(NotFound):
+            store.stat("a/b/c")
+        put(store, "a/b/c", b"3")
+        assert get(store, "a/b/c") == b"3"
+
+    def test_deleting_what_is_not_there_is_no_error(self, store: Store) -> None:
+        put(store, "a/b")
+        for name in ("x", "a/x", "x/y/z", "a/b/c", "a"):
+            store.delete(name)
+            store.delete(name)
+        assert list(store.list("")) == ["a/b"]
+
+    def test_an_open_object_that_is_deleted_is_read_or_fails_but_gives_nothing_else(
+        self, store: Store
+    ) -> None:
+        put(store, "a", b"whole")
+        buffer = bytearray(5)
+        with store.open("a") as source:
+            store.delete("a")
+            try:
+                assert source.read_into(0, memoryview(buffer)) == 5
+                assert buffer == b"whole"
+            except Unavailable:
+                pass
+
+    def test_creating_beside_a_deleter_never_fails(self, store: Store) -> None:
+        """Deleting may tidy up empty folders, which another writer needs in that moment."""
+        deadline = time.monotonic() + 0.5
+
+        def run(writer: int) -> int:
+            rounds = 0
+            while time.monotonic() < deadline:
+                put(store, f"a/b/c/{writer}", b"x")
+                store.delete(f"a/b/c/{writer}")
+                rounds += 1
+            return rounds
+
+        with ThreadPoolExecutor(4) as pool:
+            assert min(pool.map(run, range(4))) > 0
+        assert list(store.list("")) == []
+
+    # Names, and failures.
+
+    @pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: ascii(name[:20]))
+    def test_a_bad_name_is_the_callers_mistake_everywhere(self, store: Store, name: str) -> None:
+        with pytest.raises(ValueError, match=r"\S"), store.create(name):
+            pass
+        with pytest.raises(ValueError, match=r"\S"), store.open(name):
+            pass
+        for verb in (store.stat, store.delete, lambda bad: store.read(bad, limit=1)):
+            with pytest.raises(ValueError, match=r"\S"):
+                verb(name)
+        assert list(store.list("")) == []
+
+    @pytest.mark.parametrize("prefix", ["/", "//", "a//", "../", "a/../b", "./", "é", "a b", "x" * 901])
+    def test_a_bad_prefix_is_the_callers_mistake(self, store: Store, prefix: str) -> None:
+        with pytest.raises(ValueError, match=r"\S"):
+            store.list(prefix)
+        with pytest.raises(ValueError, match=r"\S"):
+            store.list_folders(prefix)
+
+    def test_the_longest_names_work(self, store: Store) -> None:
+        long = "/".join(["x" * 255, "y" * 255, "z" * 255, "w" * 132])
+        deep = "d/" * 449 + "dd"
+        assert len(long) == len(deep) == limits.STORE_NAME_CHARS
+        for name in (long, deep):
+            put(store, name, b"x")
+            assert get(store, name) == b"x"
+            assert store.stat(name).size == 1
+        assert list(store.list("")) == [deep, long]
+        assert list(store.list("d/" * 300)) == [deep]
+
+    def test_with_a_fault_at_any_step_an_object_is_whole_or_not_there(self, store: Store) -> None:
+        rounds = 0
+
+        def build() -> Store:
+            for name in list(store.list("")):
+                store.delete(name)
+            return store
+
+        def action(faulty: Store) -> bytes:
+            with faulty.create("a/b") as sink:
+                sink.write(b"12")
+                sink.write(b"34")
+            return faulty.read("a/b", limit=4)
+
+        for outcome in with_a_fault_at_every_operation(build, action):
+            rounds += 1
+            assert isinstance(outcome.error, Unavailable)
+            stored = {name: get(store, name) for name in store.list("")}
+            lost_answer = outcome.operation.verb == "commit" and outcome.fault is Fault.AFTER
+            assert stored == ({"a/b": b"1234"} if lost_answer or outcome.operation.verb == "read" else {})
+        assert rounds == len(Fault) * 5
+        assert len(every_operation(build, action)) == 5
+
+
+def check_race(store: Store, names: list[str], results: dict[str, dict[str, str]]) -> None:
+    """Check that each name has one winner, whose content it is, and that the others were told `conflict`."""
+    for name in names:
+        winners = [writer for writer, result in results.items() if result[name] == "won"]
+        assert len(winners) == 1, (name, winners)
+        assert get(store, name) == worker.content(name, winners[0])
+        losers = {result[name] for writer, result in results.items() if writer not in winners}
+        assert losers == {"conflict"}
+    assert list(store.list("")) == sorted(names)

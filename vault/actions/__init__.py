@@ -1,0 +1,1 @@
+"""What the verbs of `vault.Vault` do: the I/O between the core's steps."""

@@ -1,0 +1,247 @@
+"""Check what is stored: signatures, places and ciphertext without any key; plaintext with `data`."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from vault import sealing
+from vault.actions import objects, resolving
+from vault.actions.reading import Package, judged
+from vault.actions.session import Session
+from vault.core import admission, ciphertext_tree, layout, limits, memory_format, names
+from vault.core.in_force import Channel, Signed
+from vault.core.manifest import METADATA
+from vault.core.names import Digest, Model, Reference, Version
+from vault.core.records import SealingRecord
+from vault.core.stages import Target, Verified
+from vault.core.trust import Skipped
+from vault.errors import NotFound, Refused, VaultError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: `level` is `ok`, `skipped` (a stranger's, treated as absent) or `bad`."""
+
+    level: str
+    subject: str
+    message: str
+    code: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check saw. `whole` is true when nothing is bad; skipped objects do no harm but are told."""
+
+    findings: list[Finding] = field(default_factory=list)
+    versions: int = 0
+    files: int = 0
+    bytes: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether everything that counts verified."""
+        return not any(entry.level == "bad" for entry in self.findings)
+
+    def ok(self, subject: str, message: str) -> None:
+        """Note something that verified."""
+        self.findings.append(Finding("ok", subject, message))
+
+    def bad(self, error: VaultError, subject: str) -> None:
+        """Note something that counts and did not verify."""
+        self.findings.append(Finding("bad", subject, error.message, error.code))
+
+    def skip(self, skipped: Iterable[Skipped]) -> None:
+        """Note what is treated as absent."""
+        self.findings.extend(Finding("skipped", entry.name, entry.reason, entry.code) for entry in skipped)
+
+
+def check(session: Session, reference: Reference | None, *, data: bool) -> Report:
+    """Check one version, or the whole vault; with `data` every file is decrypted and compared too.
+
+    Raises:
+        Refused, NotFound, Unavailable: the trust documents themselves do not verify.
+    """
+    report = Report()
+    trust = session.trust()
+    report.skip(trust.skipped)
+    report.ok("trust", f"root {trust.root.root.version} and policy {trust.policy.version} are in force")
+    checker = _Checker(session, report, data=data)
+    if reference is not None:
+        checker.reference(reference)
+        return report
+    for model in models(session):
+        for version in resolving.version_names(session, model):
+            checker.version(model, version)
+    for where in all_channels(session):
+        checker.channel(where)
+    return report
+
+
+def models(session: Session) -> Iterator[Model]:
+    """List the models that the store has folders for, in order."""
+    yield from _models(session, "", 0)
+
+
+def _models(session: Session, below: str, depth: int) -> Iterator[Model]:
+    if depth > limits.MODEL_PARTS:
+        return
+    for name in session.store.list_folders(layout.MODELS + below):
+        if name == f"{layout.MARK}/":
+            if below:
+                yield names.model(below.removesuffix("/"))
+        elif name.endswith("/"):
+            try:
+                names.model(below + name.removesuffix("/"))
+            except Refused:
+                continue  # a stranger's folder
+            yield from _models(session, below + name, depth + 1)
+
+
+def all_channels(session: Session) -> Iterator[Channel]:
+    """List the channels that the store has folders for in the policy's environments."""
+    for environment in session.trust().policy.environments:
+        for name in session.store.list_folders(f"channels/{environment}/"):
+            try:
+                slot = names.slot(name.removesuffix("/"))
+            except Refused:
+                continue
+            for model in models(session):
+                folder = layout.channel(environment, slot, model)
+                if objects.numbers(session.store, folder):
+                    yield Channel(environment, slot, model)
+
+
+class _Checker:
+    def __init__(self, session: Session, report: Report, *, data: bool) -> None:
+        self._session = session
+        self._report = report
+        self._data = data
+
+    def reference(self, reference: Reference) -> None:
+        """Check the version that a reference means."""
+        model = reference.model
+        if reference.version is not None:
+            self.version(model, reference.version, asked=True)
+            return
+        if reference.environment is not None:
+            where = Channel(reference.environment, reference.slot or names.MAIN, model)
+            version = self.channel(where)
+            if version is not None:
+                self.version(model, version)
+                return
+            raise NotFound(f"Nothing is in force in {where}.", subject=str(where))
+        listed = resolving.version_names(self._session, model)
+        if not listed:
+            raise NotFound(f"There is no model {model}.", subject=model, hint="See what there is: mvault ls")
+        for version in listed if reference.digest is not None else listed[:1]:
+            self.version(model, version)
+
+    def channel(self, where: Channel) -> Version | None:
+        """Check a channel's records; give the version in force."""
+        resolved = self._session.resolve(where.environment)
+        try:
+            authorised = resolving.anybody(resolved, where.model)
+            found, skipped = resolving.channel(self._session, authorised, where)
+            self._session.remember(resolved, (where, found))
+        except VaultError as error:
+            self._report.bad(error, str(where))
+            return None
+        self._report.skip(skipped)
+        if found is None:
+            return None
+        version = found.record.version
+        if version is None:
+            self._report.ok(str(where), "names nothing: withdrawn")
+            return None
+        try:
+            data = resolving.read_manifest(self._session, where.model, version)
+            admission.verify(authorised, Target(version, found.record.manifest, found), data)
+        except VaultError as error:
+            self._report.bad(error, str(where))
+            return None
+        self._report.ok(str(where), f"names {version}")
+        return version
+
+    def version(self, model: Model, version: Version, *, asked: bool = False) -> None:
+        """Check one version: manifest, sealing record, ciphertext, and plaintext where that is wanted.
+
+        A manifest that does not verify may be a stranger's, which does no harm;
+        it counts where the version was asked for or was seen to be genuine before.
+        """
+        subject = f"{model}:{version}"
+        report = self._report
+        resolved = self._session.resolve(self._session.environment)
+        try:
+            data = resolving.read_manifest(self._session, model, version)
+        except NotFound as error:
+            if asked or self._known(model, version):
+                report.bad(error, subject)
+            else:
+                report.skip([Skipped(subject, "it has no manifest: it was never finished", "not-found")])
+            return
+        try:
+            verified = admission.verify(
+                resolving.anybody(resolved, model), Target(version, None, None, open=False), data
+            )
+        except Refused as refusal:
+            if asked or self._known(model, version):
+                report.bad(refusal, subject)
+            else:
+                report.skip([Skipped(subject, refusal.message, refusal.code)])
+            return
+        report.versions += 1
+        try:
+            self._session.remember(resolved, verified)
+            self._sealing(verified)
+            if self._data:
+                self._plaintext(verified)
+        except VaultError as error:
+            report.bad(error, subject)
+            return
+        report.ok(subject, "verified")
+
+    def _known(self, model: Model, version: Version) -> bool:
+        return memory_format.version_key(model, version) in self._session.memory.load().versions
+
+    def _sealing(self, verified: Verified) -> None:
+        """Check the ciphertext of the sealing record in force; it needs no key."""
+        found: Signed[SealingRecord] | None = None
+        for entry in judged(self._session, verified):
+            if isinstance(entry, Skipped):
+                self._report.skip([entry])
+            elif found is None:
+                found = entry
+        sealed = admission.seal(verified, [found] if found else [], self._session.allowance)
+        for file in sealed.sealing.files:
+            name = layout.payload(sealed.sealing.model, sealed.sealing.version, file.name)
+            with self._session.store.open(name) as source:
+                sealing.scrub(
+                    source,
+                    cipher_size=file.cipher_size,
+                    root=file.root,
+                    progress=self._session.progress,
+                    what=file.path,
+                )
+            if file.cipher_size > limits.UNIT_CIPHER + limits.AGE_NONCE:
+                units = self._session.store.read(
+                    layout.units(name), limit=ciphertext_tree.units_size(file.cipher_size)
+                )
+                ciphertext_tree.parse_units(units, cipher_size=file.cipher_size, expected_root=file.root)
+            self._report.files += 1
+            self._report.bytes += file.cipher_size
+
+    def _plaintext(self, verified: Verified) -> None:
+        """Decrypt every file and compare it with what was signed; nothing is kept."""
+        key_id = Digest(self._session.identity.key_id)
+        resolved = verified.authorised.resolved
+        authorised = admission.authorise(resolved, key_id, "pull", verified.manifest.model)
+        mine = Verified(authorised, verified.target, verified.manifest, verified.digest, verified.publishers)
+        package = Package(self._session, mine)
+        for entry in verified.manifest.files:
+            if entry.path != METADATA:
+                sha256 = package.write(entry, _Nowhere())
+                admission.check_plaintext(package.opened, entry, entry.size, sha256)
+
+
+class _Nowhere:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Drop what was decrypted."""

@@ -1,0 +1,165 @@
+"""Found a vault for one person: identity, recovery key, vault, pin; and make identities."""
+
+import getpass
+import os
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vault import memory, policyfile
+from vault.actions import init as new_vault
+from vault.actions.init import Joining
+from vault.actions.opening import clock, passphrases, unlocker
+from vault.actions.session import HeldIdentity
+from vault.core import names
+from vault.core.names import Digest
+from vault.errors import Conflict, NoUsableKey, Refused, Unavailable
+from vault.keys import identity_file, recipients
+from vault.ports import Store
+from vault.settings import Settings
+
+RECIPIENT_KINDS: Mapping[str, recipients.Kind] = {"hybrid": "mlkem768x25519", "x25519": "x25519"}
+
+
+def new_identity(
+    found: Settings, path: Path, name: str | None, kind: str, *, protect: bool
+) -> identity_file.Identity:
+    """Make an identity and write it to a new file.
+
+    `kind` is `hybrid` or `x25519`. Unless `protect`, the file has no passphrase.
+
+    Raises:
+        Conflict: the file exists.
+        ValueError: there is no such kind.
+        Malformed: `malformed-name`.
+        NoUsableKey: no passphrase is to be had.
+        Unavailable: the file cannot be written.
+    """
+    if kind not in RECIPIENT_KINDS:
+        raise ValueError(f"A recipient is one of {', '.join(RECIPIENT_KINDS)}, not {kind!r}.")
+    if path.exists():
+        raise Conflict(f"{path} exists and was left as it is.", subject=str(path))
+    age = recipients.generate_identity(RECIPIENT_KINDS[kind], secrets.token_bytes)
+    made = identity_file.new(
+        name or user_name(),
+        random=secrets.token_bytes,
+        now=clock(),
+        age_identity=age.encode(),
+        age_recipient=age.recipient().encode(),
+    )
+    secret = passphrases(found).create(f"the new identity {made.name}") if protect else None
+    identity_file.save(made, path, secret)
+    return made
+
+
+def user_name() -> str:
+    """Give the user's name as a principal may be called, `owner` where there is none."""
+    try:
+        name = re.sub(r"[^A-Za-z0-9._-]", "-", getpass.getuser())
+        return str(names.principal(name))
+    except (OSError, KeyError, ImportError, Refused):
+        return "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class NewVault:
+    """What `init` made: the vault's id and where the recovery identity was written."""
+
+    vault: Digest
+    location: str
+    identity: Path | None
+    recovery: Path
+    made_identity: bool
+
+
+def found_vault(
+    found: Settings,
+    store: Store,
+    *,
+    name: str | None,
+    kind: str,
+    services: Sequence[Joining],
+    protect: bool,
+    recovery: Path | None,
+    policy: str | None,
+) -> tuple[NewVault, HeldIdentity]:
+    """Make an identity if there is none, found a vault in an empty store, write its recovery key, and pin it.
+
+    `policy` is the path of a policy file; without one it is the shipped `solo`.
+
+    Raises:
+        Conflict: there is a vault already, or the recovery file exists.
+        ValueError, Malformed, NoUsableKey, Unavailable: see `new_identity` and `actions.init.init`.
+    """
+    if kind not in RECIPIENT_KINDS:
+        raise ValueError(f"A recipient is one of {', '.join(RECIPIENT_KINDS)}, not {kind!r}.")
+    source = policyfile.parse(
+        policyfile.shipped("solo") if policy is None else Path(policy).read_text(encoding="utf-8"),
+        policy or "solo.yaml",
+    )
+    pins = memory.Pins(found.config_dir)
+    if found.config_dir is None and recovery is None:
+        raise NoUsableKey("There is no home folder to keep the identity and the recovery key in.")
+    new_vault.check_empty(store)
+    unlock = unlocker(found)
+    owner: HeldIdentity
+    if unlock is not None:
+        owner, made = unlock(), False
+    else:
+        path = found.identity
+        if path is None:
+            raise NoUsableKey(
+                "There is no home folder for a new identity.", hint="Say where: --identity FILE"
+            )
+        owner, made = new_identity(found, path, name, kind, protect=protect), True
+    place = recovery or _recovery_path(found, store)
+    if place.exists():
+        raise Conflict(f"{place} exists; it is another vault's recovery key.", subject=str(place))
+    result = new_vault.init(
+        store,
+        owner,
+        source,
+        kind=RECIPIENT_KINDS[kind],
+        services=services,
+        now=names.time_text(clock()),
+        random=secrets.token_bytes,
+        keep_recovery=lambda text: _write_recovery(place, text, store.location),
+    )
+    if found.config_dir is not None:
+        pins.add(store.location, result.vault, now=clock())
+    return NewVault(result.vault, store.location, found.identity, place, made), owner
+
+
+def _recovery_path(found: Settings, store: Store) -> Path:
+    label = re.sub(r"[^A-Za-z0-9._-]", "-", store.location.rstrip("/").rpartition("/")[2]) or "vault"
+    folder = found.config_dir or Path()
+    place = folder / f"recovery-{label}.txt"
+    number = 2
+    while place.exists():
+        place = folder / f"recovery-{label}-{number}.txt"
+        number += 1
+    return place
+
+
+def _write_recovery(path: Path, text: str, location: str) -> None:
+    """Write the recovery identity as plain age text for stock age programs: 0600, never overwriting."""
+    content = (
+        f"# Recovery identity of the model vault at {location}.\n"
+        "# Whoever holds this file can read every model in it. Keep it offline, in two places.\n"
+        f"{text}\n"
+    )
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        raise Conflict(f"{path} exists and was left as it is.", subject=str(path)) from None
+    except OSError as error:
+        raise Unavailable(
+            f"The recovery key cannot be written to {path}: {error.strerror}.", subject=str(path)
+        ) from None

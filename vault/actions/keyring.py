@@ -1,0 +1,235 @@
+"""The keys behind a package: environment keys by identity, file keys by environment key.
+
+Everything here is an ordinary age file or header, so that a stock age program
+opens it without us (docs/format.md, "Keys").
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+from vault.actions import objects
+from vault.actions.session import HeldIdentity, Session
+from vault.core import age, envelope, layout, limits, names
+from vault.core.names import Digest, Environment, Model, Version
+from vault.core.policy import EnvironmentRule, Policy
+from vault.core.policy import Recipient as RecipientId
+from vault.core.records import SealedFile, SealingRecord
+from vault.errors import DigestMismatch, Malformed, NotFound, NoUsableKey, Refused
+from vault.keys import recipients
+from vault.keys.recipients import Identity, Recipient
+from vault.ports import Random, Store
+
+
+def recipient_digest(text: str) -> Digest:
+    """Give the digest by which the policy names a recipient: SHA-256 of its Bech32 text."""
+    return Digest(hashlib.sha256(text.encode("ascii")).hexdigest())
+
+
+def recipient(session: Session, wanted: RecipientId) -> Recipient:
+    """Give the public age key that the policy names by digest.
+
+    Raises:
+        DigestMismatch: what lies there has another digest.
+        Malformed: it is no recipient, or one of another kind.
+        NotFound, Unavailable: it cannot be read.
+    """
+    if wanted.digest not in session.recipients:
+        name = layout.recipient(wanted.digest)
+        data = session.store.read(name, limit=limits.RECIPIENT_CHARS)
+        if hashlib.sha256(data).hexdigest() != wanted.digest:
+            raise DigestMismatch(f"{name} was altered: its digest is not its name.", subject=name)
+        found = recipients.parse_recipient(data.decode("ascii", "replace"))
+        if found.kind != wanted.kind:
+            raise Malformed(f"{name} is of another kind than the policy says.", subject=name)
+        session.recipients[wanted.digest] = found
+    return session.recipients[wanted.digest]
+
+
+def store_recipient(store: Store, text: str) -> Digest:
+    """Put a recipient where the policy's digest of it leads; give that digest."""
+    digest = recipient_digest(text)
+    objects.create(store, layout.recipient(digest), text.encode("ascii"))
+    return digest
+
+
+# --- environment keys ---
+
+
+def environment_key(session: Session, environment: Environment, epoch: int) -> Identity:
+    """Unwrap an environment's private age key with this identity; kept while the vault is open.
+
+    Raises:
+        NoUsableKey: nothing there opens with this identity.
+        Refused: what opens is not the key whose public half the policy names (`key-mismatch`).
+    """
+    place = (environment, epoch)
+    if place not in session.environment_keys:
+        trust = session.trust()
+        entry = trust.policy.environments[environment]
+        wanted = next(item.recipient.digest for item in entry.epochs if item.number == epoch)
+        session.environment_keys[place] = _unwrap(
+            session.store, trust.policy, session.identity, environment, epoch, wanted
+        )
+    return session.environment_keys[place]
+
+
+def _unwrap(
+    store: Store, policy: Policy, holder: HeldIdentity, environment: Environment, epoch: int, wanted: Digest
+) -> Identity:
+    member = policy.holder(Digest(holder.key_id))
+    mine = recipients.parse_identity(holder.age_identity)
+    refused: Refused | None = None
+    if member is not None:
+        folder = layout.environment_keys(environment, epoch, member.name)
+        for name in _first(store.list(folder), limits.KEY_CANDIDATES):
+            try:
+                data = store.read(name, limit=limits.AGE_HEADER_BYTES)
+                line = recipients.decrypt_bytes(data, [mine], limit=limits.RECIPIENT_CHARS)
+                return _identity_for(line, wanted, name)
+            except NoUsableKey:
+                continue
+            except Refused as refusal:
+                refused = refused or refusal
+    if refused is not None:
+        raise refused
+    raise NoUsableKey(
+        f"The key of {environment} is not wrapped for this identity.",
+        subject=environment,
+        hint="Somebody who holds it can grant it; until then nothing in that environment can be read.",
+    )
+
+
+def _identity_for(line: bytes, wanted: Digest, name: str) -> Identity:
+    found = recipients.parse_identity(line.decode("ascii", "replace").removesuffix("\n"))
+    if recipient_digest(found.recipient().encode()) != wanted:
+        raise DigestMismatch(
+            f"{name} holds another key than the policy names.",
+            code="key-mismatch",
+            subject=name,
+            hint="Somebody put it there. The right copy may lie beside it: mvault check",
+        )
+    return found
+
+
+def wrap_environment_key(
+    store: Store,
+    private: Identity,
+    environment: Environment,
+    epoch: int,
+    principal: names.Principal,
+    to: Recipient,
+    random: Random,
+) -> None:
+    """Store one wrapped copy of an environment's key: an age file whose plaintext is an identity line."""
+    file = recipients.encrypt_bytes(f"{private.encode()}\n".encode("ascii"), [to], random)
+    name = layout.environment_key(
+        environment, epoch, principal, recipient_digest(to.encode()), envelope.digest(file)
+    )
+    objects.create(store, name, file)
+
+
+# --- file keys ---
+
+
+def wrap_file_key(
+    session: Session,
+    model: Model,
+    version: Version,
+    file_id: bytes,
+    file_key: bytes,
+    entry: EnvironmentRule,
+) -> None:
+    """Store one payload's age header for the newest epoch of an environment.
+
+    Raises:
+        Refused, NotFound, Unavailable: the environment's public key cannot be had, or the store failed.
+    """
+    epoch = newest_epoch(entry)
+    to = recipient(session, entry.epochs[-1].recipient)
+    header = recipients.wrap(file_key, [to], session.random)
+    name = layout.header(model, version, entry.name, epoch, file_id.hex(), envelope.digest(header))
+    objects.create(session.store, name, header)
+
+
+def newest_epoch(entry: EnvironmentRule) -> int:
+    """Give the number of an environment's newest epoch.
+
+    Raises:
+        NotFound: the environment has no key yet.
+    """
+    if not entry.epochs:
+        raise NotFound(f"{entry.name} has no key yet, so nothing can be stored for it.", subject=entry.name)
+    return entry.epochs[-1].number
+
+
+def file_keys(
+    session: Session, record: SealingRecord, entry: EnvironmentRule, wanted: Iterable[SealedFile]
+) -> dict[bytes, bytes]:
+    """Unwrap the keys of the wanted files for an environment, newest epoch first: file id → file key.
+
+    Raises:
+        NotFound: a file has no header for this environment.
+        NoUsableKey: this identity does not hold the environment's key.
+        DigestMismatch: no header yields the key that was signed for (`key-mismatch`).
+    """
+    left = {file.file_id: file for file in wanted}
+    found: dict[bytes, bytes] = {}
+    seen: set[bytes] = set()
+    for epoch in reversed(entry.epochs):
+        if not left:
+            break
+        folder = layout.header_folder(record.model, record.version, entry.name, epoch.number)
+        headers = _headers(session.store, folder, left)
+        seen.update(headers)
+        for file_id, candidates in headers.items():
+            private = environment_key(session, entry.name, epoch.number)
+            key = _open_header(session.store, candidates, private, left[file_id])
+            if key is not None:
+                found[file_id] = key
+                del left[file_id]
+    for file_id, file in left.items():
+        subject = f"{record.model}:{record.version} {file.path}"
+        if file_id not in seen:
+            raise NotFound(
+                f"{subject} was never given to {entry.name}: there is no key for it there.", subject=subject
+            )
+        raise DigestMismatch(
+            f"{subject}: no key that is stored for {entry.name} is the one that was signed for.",
+            code="key-mismatch",
+            subject=subject,
+            hint="The header was altered or belongs to another file. Restore it, or promote again.",
+        )
+    return found
+
+
+def _headers(store: Store, folder: str, wanted: dict[bytes, SealedFile]) -> dict[bytes, list[str]]:
+    found: dict[bytes, list[str]] = {}
+    by_name = {file_id.hex(): file_id for file_id in wanted}
+    for name in store.list(folder):
+        file_id = by_name.get(name.removeprefix(folder).partition("-")[0])
+        if file_id is not None:
+            candidates = found.setdefault(file_id, [])
+            if len(candidates) < limits.KEY_CANDIDATES:
+                candidates.append(name)
+    return found
+
+
+def _open_header(store: Store, candidates: list[str], private: Identity, file: SealedFile) -> bytes | None:
+    for name in candidates:
+        try:
+            header = age.parse_detached_header(store.read(name, limit=limits.AGE_HEADER_BYTES))
+            key = recipients.unwrap(header, [private])
+            age.check_file_key(key, file.file_id, file.key_check)
+        except (Refused, NoUsableKey):
+            continue  # another candidate may be the genuine one: anybody can put one there
+        return key
+    return None
+
+
+def _first(listed: Iterable[str], most: int) -> list[str]:
+    found = []
+    for name in listed:
+        found.append(name)
+        if len(found) == most:
+            break
+    return found

@@ -1,0 +1,221 @@
+"""Tell what is there: models, versions, channels over time, and what one version holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vault.actions import resolving
+from vault.actions.checking import all_channels, models
+from vault.actions.reading import Package
+from vault.actions.session import Session
+from vault.core import admission, names
+from vault.core.in_force import Channel
+from vault.core.manifest import METADATA
+from vault.core.names import Digest, Environment, Model, Reference, Version
+from vault.core.stages import Resolved, Target, Verified
+from vault.core.strict_json import JSONValue
+from vault.core.trust import Skipped
+from vault.errors import AccessDenied, NotFound, NoUsableKey, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One version as anybody may see it: what is public in its manifest, and where it is in force."""
+
+    model: str
+    version: str
+    created: str
+    publishers: tuple[str, ...]
+    formats: tuple[str, ...]
+    size: int  # bytes of plaintext, metadata left out
+    digest: str  # sha256:… of the manifest
+    channels: tuple[str, ...]  # environment or environment/slot
+
+    @property
+    def reference(self) -> str:
+        """The version as `name:version`."""
+        return f"{self.model}:{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One model in a list: its newest version, how many there are, and what each environment uses."""
+
+    model: str
+    newest: str | None
+    versions: int
+    channels: dict[str, str]  # environment or environment/slot → version
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One step in a model's life: a publication, a promotion or a withdrawal."""
+
+    time: str
+    action: str
+    reference: str
+    who: tuple[str, ...]
+    where: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """Everything about one version that this identity may see; `metadata` is None where it may not read."""
+
+    release: Release
+    files: tuple[dict[str, JSONValue], ...]
+    metadata: dict[str, JSONValue] | None
+    unread: str  # why metadata is None
+
+
+def releases(session: Session, model: Model) -> tuple[list[Release], list[Skipped]]:
+    """List a model's verified versions, newest first, and what was skipped.
+
+    Raises:
+        NotFound: nothing of that name is in the store.
+        Refused, Unavailable.
+    """
+    resolved = session.resolve(session.environment)
+    listed = resolving.version_names(session, model)
+    if not listed:
+        raise NotFound(f"There is no model {model}.", subject=model, hint="See what there is: mvault ls")
+    in_use = _in_use(session, model)
+    found, skipped = [], []
+    for version in listed:
+        try:
+            verified = _verify(session, resolved, model, version)
+        except (Refused, NotFound) as error:
+            skipped.append(Skipped(f"{model}:{version}", error.message, error.code))
+            continue
+        found.append(_release(verified, in_use))
+    return found, skipped
+
+
+def overview(session: Session, below: str = "") -> list[ModelRow]:
+    """List the models, one row each; `below` narrows to one model or the models below a folder."""
+    rows = []
+    resolved = session.resolve(session.environment)
+    for model in models(session):
+        if below and model != below and not model.startswith(f"{below}/"):
+            continue
+        listed = resolving.version_names(session, model)
+        newest = next((version for version in listed if _is_genuine(session, resolved, model, version)), None)
+        if newest is None:
+            continue
+        in_use = _in_use(session, model)
+        channels = {place: str(version) for place, (version, _) in in_use.items()}
+        rows.append(ModelRow(model, newest, len(listed), channels))
+    return rows
+
+
+def history(session: Session, model: Model) -> list[Event]:
+    """Give what happened to a model, newest first, as the signed records tell it.
+
+    Raises:
+        NotFound, Refused, Unavailable.
+    """
+    found, _ = releases(session, model)
+    events = [
+        Event(entry.created, "publish", entry.reference, entry.publishers, session.environment, entry.digest)
+        for entry in found
+    ]
+    for where in all_channels(session):
+        if where.model != model:
+            continue
+        resolved = session.resolve(where.environment)
+        for record in resolving.judged(session, resolved, where):
+            if isinstance(record, Skipped):
+                continue
+            entry = record.record
+            place = _place(where.environment, where.slot)
+            for barred in entry.bars:
+                events.append(
+                    Event(entry.created, "withdraw", model, record.signers, place, f"sha256:{barred}")
+                )
+            if entry.version is not None:
+                name = str(Reference(model, version=entry.version))
+                events.append(
+                    Event(entry.created, "promote", name, record.signers, place, f"sha256:{entry.manifest}")
+                )
+    return sorted(events, key=lambda event: event.time, reverse=True)
+
+
+def show(session: Session, reference: Reference) -> Details:
+    """Describe one version; its confidential half only where this identity may read it.
+
+    Raises:
+        Refused, NotFound, Unavailable, ValueError.
+    """
+    environment = resolving.environment_of(session, reference)
+    resolved = session.resolve(environment)
+    authorised = resolving.anybody(resolved, reference.model)
+    verified = resolving.find_authorised(session, authorised, reference).verified
+    files: list[dict[str, JSONValue]] = [
+        {"path": entry.path, "role": entry.role, "format": entry.format, "size": entry.size}
+        for entry in verified.manifest.files
+        if entry.path != METADATA
+    ]
+    release = _release(verified, _in_use(session, reference.model))
+    try:
+        mine = admission.authorise(resolved, Digest(session.identity.key_id), "load", reference.model)
+        opened = Package(
+            session,
+            Verified(mine, verified.target, verified.manifest, verified.digest, verified.publishers),
+        ).opened
+    except (AccessDenied, NoUsableKey, NotFound) as error:
+        return Details(release, tuple(files), None, error.message)
+    for file in files:
+        facts = opened.metadata.files[names.path(str(file["path"]))]
+        file["sha256"] = facts.sha256
+        file["pins"] = list(facts.pins)
+    info: dict[str, JSONValue] = {**opened.metadata.info, "libraries": dict(opened.metadata.libraries)}
+    return Details(release, tuple(files), info, "")
+
+
+def _verify(session: Session, resolved: Resolved, model: Model, version: Version) -> Verified:
+    data = resolving.read_manifest(session, model, version)
+    return admission.verify(resolving.anybody(resolved, model), Target(version, None, None, open=False), data)
+
+
+def _is_genuine(session: Session, resolved: Resolved, model: Model, version: Version) -> bool:
+    try:
+        _verify(session, resolved, model, version)
+    except (Refused, NotFound):
+        return False
+    return True
+
+
+def _in_use(session: Session, model: Model) -> dict[str, tuple[Version, Digest]]:
+    """Give what is in force in every channel of a model: place → (version, manifest digest)."""
+    found = {}
+    for environment in session.trust().policy.environments:
+        resolved = session.resolve(environment)
+        for name in session.store.list_folders(f"channels/{environment}/"):
+            try:
+                where = Channel(environment, names.slot(name.removesuffix("/")), model)
+            except Refused:
+                continue
+            record, _ = resolving.channel(session, resolving.anybody(resolved, model), where)
+            if record is not None and record.record.version and record.record.manifest:
+                found[_place(environment, where.slot)] = (record.record.version, record.record.manifest)
+    return found
+
+
+def _release(verified: Verified, in_use: dict[str, tuple[Version, Digest]]) -> Release:
+    manifest = verified.manifest
+    content = [entry for entry in manifest.files if entry.path != METADATA]
+    ranked: Sequence[str] = [entry.format for entry in content if entry.role == "model"]
+    return Release(
+        model=manifest.model,
+        version=manifest.version,
+        created=manifest.created,
+        publishers=verified.publishers,
+        formats=tuple(sorted(set(ranked or [entry.format for entry in content]))),
+        size=sum(entry.size for entry in content),
+        digest=f"sha256:{verified.digest}",
+        channels=tuple(place for place, (_, digest) in in_use.items() if digest == verified.digest),
+    )
+
+
+def _place(environment: Environment, slot: names.Slot) -> str:
+    return environment if slot == names.MAIN else f"{environment}/{slot}"

@@ -1,0 +1,236 @@
+"""Load a model or a package: the admission's steps with their reading, then the loader of the format."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from vault.actions import resolving
+from vault.actions.libraries import installed
+from vault.actions.reading import Package
+from vault.actions.session import Session
+from vault.core import admission, formats, skops_types, static_stage
+from vault.core.admission import Admitted
+from vault.core.manifest import METADATA, FileEntry, FileFacts, Metadata
+from vault.core.names import Reference
+from vault.core.stages import Verified
+from vault.core.strict_json import JSONValue
+from vault.errors import FeatureMismatch, FormatRefused, NotFound
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Where a package holds the model twice, the first of these that the environment allows is loaded.
+LADDER = (formats.SKOPS, formats.ONNX, formats.JOBLIB, formats.PICKLE)
+
+
+class LoadedPackage:
+    """A verified package: `.model`, `.artifacts`, `.features`, `.files`, `.metadata`, `.align(df)`.
+
+    Files are decrypted and deserialized when they are asked for, each from
+    bytes that passed every step; what was loaded is kept.
+    """
+
+    def __init__(self, session: Session, verified: Verified, options: Mapping[str, Any]) -> None:
+        """Open the package's metadata; see `load_package`."""
+        self._session = session
+        self._verified = verified
+        self._options = options
+        self._package = Package(session, verified)
+        self._metadata: Metadata = self._package.opened.metadata
+        self._model: Any = None
+        self._artifacts: dict[str, Any] | None = None
+
+    @property
+    def reference(self) -> str:
+        """The version that this is, as `name:version`."""
+        return self._verified.subject
+
+    @property
+    def digest(self) -> str:
+        """The manifest's digest, as `sha256:…`."""
+        return f"sha256:{self._verified.digest}"
+
+    @property
+    def metadata(self) -> Mapping[str, JSONValue]:
+        """What was recorded at publishing: metrics, parameters, features, libraries, git, …"""
+        return {**self._metadata.info, "libraries": dict(self._metadata.libraries)}
+
+    @property
+    def files(self) -> dict[str, dict[str, JSONValue]]:
+        """The files by path: format, role, size in bytes, SHA-256."""
+        return {
+            entry.path: {
+                "format": entry.format,
+                "role": entry.role,
+                "size": entry.size,
+                "sha256": _facts(self._metadata, entry).sha256,
+            }
+            for entry in self._verified.manifest.files
+            if entry.path != METADATA
+        }
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Differences between the libraries here and those at publishing, where they do not refuse."""
+        here = installed()
+        return tuple(
+            f"saved with {difference}"
+            for entry in self._verified.manifest.files
+            if entry.role == "model"
+            for difference in static_stage.library_differences(entry.format, self._metadata.libraries, here)
+        )
+
+    @property
+    def features(self) -> list[str] | None:
+        """The names of the features in the order of training, if they were recorded."""
+        value = self._metadata.info.get("features")
+        return [str(name) for name in value] if isinstance(value, list) else None
+
+    @property
+    def model(self) -> Any:
+        """The model; what comes back depends on its format (docs/loading.md).
+
+        Raises:
+            Refused, NotFound, Unavailable, MissingLibrary.
+        """
+        if self._model is None:
+            self._model = self._load(self._model_entry(), self._options)
+        return self._model
+
+    @property
+    def artifacts(self) -> Mapping[str, Any]:
+        """The objects that travel with the model, by name.
+
+        Raises:
+            Refused, NotFound, Unavailable, MissingLibrary.
+        """
+        if self._artifacts is None:
+            entries = [
+                entry
+                for entry in self._verified.manifest.files
+                if entry.role in ("artifact", "preprocessor", "features")
+            ]
+            self._package.unlock(entries)
+            self._artifacts = {_stem(entry): self._load(entry, {}) for entry in entries}
+        return self._artifacts
+
+    def read(self, path: str) -> bytes:
+        """Give the verified bytes of one file, whatever its format.
+
+        Raises:
+            NotFound: there is no such file.
+            Refused, Unavailable.
+        """
+        entry = self._verified.manifest.file(path)
+        if entry is None or path == METADATA:
+            raise NotFound(f"{self.reference} has no file {path}.", subject=self.reference)
+        data, sha256 = self._package.read(entry)
+        admission.check_plaintext(self._package.opened, entry, len(data), sha256)
+        return bytes(data)
+
+    def align(self, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """Give the columns of a DataFrame in the order that the model was trained on.
+
+        Raises:
+            FeatureMismatch: a feature is missing, or no features were recorded.
+        """
+        names = self.features
+        if names is None:
+            raise FeatureMismatch(f"{self.reference} has no recorded features to align with.")
+        missing = [name for name in names if name not in frame.columns]
+        if missing:
+            raise FeatureMismatch(
+                f"{self.reference} needs the features {', '.join(missing[:8])}, which are not there.",
+                subject=self.reference,
+            )
+        return frame[names]
+
+    def admit(self, entry: FileEntry) -> Admitted:
+        """Decrypt one file and take it through steps 8 to 10.
+
+        Raises:
+            Refused, NotFound, Unavailable, NoUsableKey.
+        """
+        data, sha256 = self._package.read(entry)
+        return admission.admit(
+            self._package.opened, entry, data, sha256, self._session.allowance, installed()
+        )
+
+    def _model_entry(self) -> FileEntry:
+        models = [entry for entry in self._verified.manifest.files if entry.role == "model"]
+        allowed = self._verified.authorised.resolved.rule.formats
+        for kind in LADDER:
+            for entry in models:
+                if entry.format == kind and kind in allowed:
+                    return entry
+        if not models:
+            raise NotFound(
+                f"{self.reference} has no file that is a model.",
+                subject=self.reference,
+                hint="Its files can be had with load_package(…).read(path) or mvault pull.",
+            )
+        found = ", ".join(sorted({entry.format for entry in models}))
+        raise FormatRefused(
+            f"{self.reference} is {found}, which this release does not deserialize.",
+            subject=self.reference,
+            hint="Get the file with mvault pull, or publish the model as skops or onnx.",
+        )
+
+    def _load(self, entry: FileEntry, options: Mapping[str, Any]) -> Any:
+        return _deserialize(self.admit(entry), self._metadata, self._session, options)
+
+
+def _facts(metadata: Metadata, entry: FileEntry) -> FileFacts:
+    return metadata.files[entry.path]
+
+
+def _stem(entry: FileEntry) -> str:
+    name = entry.path.rpartition("/")[2]
+    return name.rpartition(".")[0] or name
+
+
+def _deserialize(admitted: Admitted, metadata: Metadata, session: Session, options: Mapping[str, Any]) -> Any:
+    """Step 11: hand the admitted bytes to the one loader of their format."""
+    if admitted.format == formats.SKOPS:
+        from vault.loaders import skops
+
+        return skops.load(admitted, skops_types.DEFAULT_SKOPS_TYPES | session.allowance.skops_types)
+    if admitted.format == formats.ONNX:
+        from vault.loaders import onnx
+
+        return onnx.load(
+            admitted,
+            classes=_listed(metadata, "classes"),
+            feature_names=_listed(metadata, "features"),
+            **options,
+        )
+    if admitted.format == formats.NPZ:
+        from vault.loaders import arrays
+
+        return arrays.load_sample(admitted)
+    if admitted.format == formats.JSON:
+        return json.loads(bytes(admitted.data))  # parsed strictly by the static stage a moment ago
+    if admitted.format in formats.PICKLE_BASED:
+        from vault.loaders import pickle_gate
+
+        return pickle_gate.load(admitted, session.allowance.pickle_globals)
+    raise FormatRefused(
+        f"{admitted.subject}: {admitted.path} is {admitted.format}, which this release does not deserialize.",
+        subject=admitted.subject,
+        hint="Read its bytes with load_package(…).read(path), or mvault pull.",
+    )
+
+
+def _listed(metadata: Metadata, name: str) -> list[Any] | None:
+    value = metadata.info.get(name)
+    return value if isinstance(value, list) else None
+
+
+def load_package(session: Session, reference: Reference, options: Mapping[str, Any]) -> LoadedPackage:
+    """Find, verify and open a package; nothing is deserialized before it is asked for.
+
+    Raises:
+        Refused, NotFound, Unavailable, NoUsableKey.
+    """
+    found = resolving.find(session, reference, "load")
+    return LoadedPackage(session, found.verified, options)

@@ -1,0 +1,84 @@
+"""Small objects in a store: created once, read within a limit, listed by number."""
+
+from collections.abc import Callable
+from typing import Final
+
+from vault.core import layout, limits
+from vault.errors import Conflict, NotFound, Unavailable
+from vault.ports import Store
+
+_ATTEMPTS: Final = 32
+
+
+def create(store: Store, name: str, data: bytes) -> None:
+    """Create `name`; identical bytes already there count as success, since an answer may have been lost.
+
+    Raises:
+        Conflict: other bytes are there.
+        Unavailable: the store failed.
+    """
+    try:
+        with store.create(name, size=len(data)) as sink:
+            sink.write(data)
+    except Conflict:
+        if store.stat(name).size != len(data) or store.read(name, limit=len(data)) != data:
+            raise
+
+
+def read_listed(store: Store, name: str, *, limit: int) -> bytes:
+    """Read an object that a listing named: one that is gone or refused is unavailable, never absent.
+
+    Raises:
+        Unavailable: it cannot be read.
+        Malformed: it is larger than `limit`.
+    """
+    try:
+        return store.read(name, limit=limit)
+    except NotFound:
+        raise Unavailable(
+            f"{name} was listed and is gone.",
+            subject=name,
+            hint="Try again; if it stays so, run mvault check.",
+        ) from None
+
+
+def numbers(store: Store, folder: str) -> list[int]:
+    """List the numbers of the numbered records in a folder, ascending; other names are not records."""
+    found = (layout.parse_number(name) for name in store.list_folders(folder))
+    return sorted(number for number in found if number is not None)
+
+
+def create_next(store: Store, folder: str, build: Callable[[int], bytes]) -> int:
+    """Create a numbered record at the lowest free number, whoever else writes there; give the number.
+
+    For records whose order does not matter; `build` makes the record for a number.
+
+    Raises:
+        Conflict: there is no free number, or others are always faster.
+        Unavailable: the store failed.
+    """
+    for _ in range(_ATTEMPTS):
+        number = lowest_free(numbers(store, folder), 0, folder)
+        try:
+            create(store, folder + layout.numbered(number), build(number))
+        except Conflict:
+            continue
+        return number
+    raise Conflict(f"Others keep writing to {folder}.", subject=folder, hint="Try again.")
+
+
+def lowest_free(taken: list[int], above: int, what: str) -> int:
+    """Give the lowest number above `above` that is not taken; strangers may have squatted some.
+
+    Raises:
+        Conflict: the next `limits.GAP` numbers are all taken.
+    """
+    occupied = set(taken)
+    for number in range(above + 1, above + 2 + limits.GAP):
+        if number not in occupied and number <= limits.NUMBER_MAX:
+            return number
+    raise Conflict(
+        f"The next {limits.GAP:,} numbers of {what} are taken by objects that are no records.",
+        subject=what,
+        hint="Somebody with write access fills the store. Remove what mvault check reports.",
+    )

@@ -1,0 +1,130 @@
+"""Open a vault: settings, pins, identity and memory brought together."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from vault import memory, settings
+from vault.actions.session import HeldIdentity, Session
+from vault.core import limits, trustfile
+from vault.core.allowance import Allowance
+from vault.core.memory_format import Memory
+from vault.core.names import Environment
+from vault.core.trustfile import TrustFile
+from vault.errors import NotFound, Refused, Unavailable
+from vault.keys import identity_file, passphrase
+from vault.keys.passphrase import PassphraseSource
+from vault.ports import Store
+from vault.settings import Settings
+from vault.storage.opening import open_store
+
+
+def clock() -> int:
+    """Give the time in seconds since 1970."""
+    return int(time.time())
+
+
+def gather(flags: Mapping[str, object]) -> Settings:
+    """Gather the settings of this process.
+
+    Raises:
+        Malformed, ValueError: see `settings.load_settings`.
+    """
+    return settings.load_settings(flags=flags, environ=os.environ, cwd=Path.cwd())
+
+
+def locate(found: Settings) -> Store:
+    """Open the store that the settings name.
+
+    Raises:
+        ValueError: none is named, or it is of a kind that this release does not have.
+    """
+    if found.vault is None:
+        raise ValueError(
+            "No vault is named. Give its location, or set it: MVAULT_VAULT, or vault = in mvault.toml."
+        )
+    return open_store(found.vault)
+
+
+def open_session(found: Settings, store: Store, *, allow: Allowance, environment: Environment) -> Session:
+    """Open a vault that is trusted here; nothing in it is read yet but what pins it.
+
+    Raises:
+        Refused: the location is not trusted on this machine (`not-trusted`), or a trust file or memory
+            is damaged.
+        Unavailable: a file of this user's cannot be read.
+    """
+    pinned = _pin(found, store)
+    remembered = memory.ClientMemory(pinned.vault, found.state_dir, floor=pinned.floor)
+    return Session(
+        store=store,
+        pin=pinned.vault,
+        memory=remembered,
+        unlock=unlocker(found),
+        environment=environment,
+        allowance=_union(_union(allow, pinned.allowance), found.allow),
+        clock=clock,
+        random=secrets.token_bytes,
+    )
+
+
+def _pin(found: Settings, store: Store) -> TrustFile:
+    if found.trust is not None:
+        return read_trust_file(found.trust)
+    pin = memory.Pins(found.config_dir).get(store.location)
+    if pin is None:
+        raise Refused(
+            f"{store.location} is not trusted on this machine.",
+            code="not-trusted",
+            subject=store.location,
+            hint=f"Ask its owner for the fingerprint, then: mvault trust {store.location} --root sha256:…",
+        )
+    return TrustFile(pin.root, Memory(pin.root), Allowance())
+
+
+def read_trust_file(path: Path) -> TrustFile:
+    """Read a trust file.
+
+    Raises:
+        Malformed: `malformed-trust`, or `too-large`.
+        NotFound: there is none at this path.
+        Unavailable: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(limits.MEMORY_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFound(f"There is no trust file {path}.", subject=str(path)) from None
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read: {error.strerror}.", subject=str(path)) from None
+    return trustfile.parse(data, str(path))
+
+
+def _union(left: Allowance, right: Allowance) -> Allowance:
+    return Allowance(
+        formats=left.formats | right.formats,
+        skops_types=left.skops_types | right.skops_types,
+        pickle_globals=left.pickle_globals | right.pickle_globals,
+        onnx_domains=left.onnx_domains | right.onnx_domains,
+        max_bytes=min(left.max_bytes, right.max_bytes),
+    )
+
+
+def unlocker(found: Settings) -> Callable[[], HeldIdentity] | None:
+    """Give what unlocks this user's identity when it is first needed, or None if there is none."""
+    path = found.identity
+    if path is None or (not path.exists() and found.source("identity") == settings.DEFAULT):
+        return None
+    return lambda: identity_file.unlock(path, passphrases(found))
+
+
+def passphrases(found: Settings) -> PassphraseSource:
+    """Give the source of passphrases that the settings choose; the prompt where they choose none.
+
+    Raises:
+        ValueError: they choose more than one.
+    """
+    chosen = found.passphrase
+    return passphrase.source(file=chosen.file, descriptor=chosen.descriptor, command=chosen.command)

@@ -1,0 +1,237 @@
+"""Package files that exist: a file, a folder, a zip archive, bytes or a stream."""
+
+import mmap
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any, BinaryIO
+
+from vault.actions import provenance
+from vault.actions.publish import BytesSource, Contents, PackageFile, publish
+from vault.actions.session import Session
+from vault.core import formats, limits, names, static_stage, zip_reader
+from vault.core.names import Model, Path, Reference, Version
+from vault.core.strict_json import JSONValue
+from vault.errors import FormatRefused, Malformed, NotFound, Unavailable
+from vault.ports import Source
+from vault.storage.local_reading import LocalSource
+
+Packable = str | os.PathLike[str] | bytes | BinaryIO
+_COPY = 1 << 20
+_ROLES = {"features.json": "features", "requirements.txt": "requirements"}
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a caller tells of files beside the files themselves; see `Vault.push`."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    features: Sequence[str] | None = None
+    notes: str | None = None
+    tags: Sequence[str] = ()
+
+
+def push(
+    session: Session,
+    model: Model,
+    sources: Sequence[Packable],
+    version: Version | None,
+    labels: Labels,
+    *,
+    sample: Packable | None,
+    public: bool,
+) -> Reference:
+    """Package and publish files as they are; each is looked at by its static stage first.
+
+    Raises:
+        NotFound: a path is not there.
+        FormatRefused, PickleRefused, Malformed: a file is not what it says, or may never be loaded.
+        ValueError: no files, or two of the same path.
+        AccessDenied, Conflict, Unavailable, NoUsableKey.
+    """
+    found = [entry for source in sources for entry in _gather(source)]
+    files = [_classified(session, entry, alone=len(found) == 1, role=None) for entry in found]
+    if sample is not None:
+        files += [_classified(session, entry, alone=False, role="sample") for entry in _gather(sample)]
+    info: dict[str, JSONValue] = {
+        **provenance.describe(FilePath.cwd()),
+        "classes": None,
+        "features": None if labels.features is None else [*labels.features],
+        "metrics": {name: float(value) for name, value in labels.metrics.items()},
+        "notes": labels.notes,
+        "params": {name: str(value) for name, value in labels.params.items()},
+        "saved": session.now(),
+        "tags": [*labels.tags],
+    }
+    return publish(session, model, version, Contents(files, info, provenance.libraries(), public))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file to be packaged: `open` gives it to the sealing, `view` shows it to the static stage."""
+
+    path: Path
+    open: Callable[[], AbstractContextManager[Source]]
+    view: Callable[[], AbstractContextManager[memoryview]]
+
+
+def _gather(source: Packable) -> Iterator[_Found]:
+    """Turn what a caller gave into files; bytes and streams are called `model` after their content."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield _in_memory(_name_for(memoryview(source)), memoryview(source).toreadonly())
+    elif isinstance(source, str | os.PathLike):
+        yield from _from_path(FilePath(source))
+    elif hasattr(source, "read"):
+        yield _from_stream(source)
+    else:
+        raise TypeError(f"A path, bytes or a stream can be packaged, not {type(source).__name__}.")
+
+
+def _from_path(path: FilePath) -> Iterator[_Found]:
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        raise NotFound(f"There is no {path}.", subject=str(path)) from None
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read: {error.strerror}.", subject=str(path)) from None
+    if stat.S_ISDIR(mode):
+        yield from _from_folder(path, path)
+    elif stat.S_ISREG(mode) and path.suffix.lower() == ".zip":
+        yield from _from_zip(path)
+    elif stat.S_ISREG(mode):
+        yield _on_disk(_package_path(path.name), path)
+    else:
+        raise _not_a_file(path)
+
+
+def _from_folder(top: FilePath, folder: FilePath) -> Iterator[_Found]:
+    for entry in sorted(os.scandir(folder), key=lambda found: found.name):
+        path = FilePath(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            yield from _from_folder(top, path)
+        elif entry.is_file(follow_symlinks=False):
+            yield _on_disk(_package_path(path.relative_to(top).as_posix()), path)
+        else:
+            raise _not_a_file(path)
+
+
+def _from_zip(path: FilePath) -> Iterator[_Found]:
+    with _on_disk(names.path("archive.zip"), path).view() as view:
+        archive = zip_reader.open_archive(bytes(view))
+        for name in sorted(archive.entries):
+            yield _in_memory(_package_path(name), archive.read(name, limit=limits.LOAD_BYTES))
+
+
+def _from_stream(stream: BinaryIO) -> _Found:
+    """Copy a stream into a file without a name: it can be read twice, and nothing stays behind."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the callables below)
+    size = 0
+    while block := stream.read(_COPY):
+        file.write(block)
+        size += len(block)
+    file.flush()
+
+    def source() -> AbstractContextManager[Source]:
+        return nullcontext(LocalSource(file.fileno(), size, "stream"))
+
+    def view() -> AbstractContextManager[memoryview]:
+        return _mapped(file.fileno(), size)
+
+    with view() as whole:
+        path = _name_for(whole)
+    return _Found(path, source, view)
+
+
+def _in_memory(path: Path, data: memoryview) -> _Found:
+    return _Found(path, lambda: nullcontext(BytesSource(data)), lambda: nullcontext(data))
+
+
+def _on_disk(path: Path, file: FilePath) -> _Found:
+    @contextmanager
+    def descriptor() -> Iterator[tuple[int, int]]:
+        try:
+            opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise Unavailable(f"{file} cannot be read: {error.strerror}.", subject=str(file)) from None
+        try:
+            found = os.fstat(opened)
+            if not stat.S_ISREG(found.st_mode):
+                raise _not_a_file(file)
+            yield opened, found.st_size
+        finally:
+            os.close(opened)
+
+    @contextmanager
+    def source() -> Iterator[Source]:
+        with descriptor() as (opened, size):
+            yield LocalSource(opened, size, str(file))
+
+    @contextmanager
+    def view() -> Iterator[memoryview]:
+        with descriptor() as (opened, size), _mapped(opened, size) as whole:
+            yield whole
+
+    return _Found(path, source, view)
+
+
+@contextmanager
+def _mapped(descriptor: int, size: int) -> Iterator[memoryview]:
+    """Show a file's bytes without reading them all into memory."""
+    if size == 0:
+        yield memoryview(b"")
+        return
+    with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as whole:
+        yield whole
+
+
+def _classified(session: Session, found: _Found, *, alone: bool, role: str | None) -> PackageFile:
+    """Settle a file's format and role, and take its pins; the static stage must pass."""
+    with found.view() as whole:
+        kind = formats.classify(found.path, whole)
+        if kind in formats.PICKLE_BASED:
+            allowed = session.trust().policy.environments[session.environment].formats
+            static_stage.check_allowed(kind, session.allowance, found.path)
+            if kind not in allowed:
+                raise FormatRefused(
+                    f"{found.path} is {kind}; {session.environment} allows {', '.join(allowed)}.",
+                    subject=found.path,
+                    hint="Publish it in an allowed format, or have the policy changed.",
+                )
+        pins = static_stage.observe(kind, whole, session.allowance, found.path)
+    if role is None:
+        role = _role(found.path, kind, alone=alone)
+    return PackageFile(found.path, role, kind, found.open, tuple(sorted(pins)))
+
+
+def _role(path: Path, kind: str, *, alone: bool) -> str:
+    name = path.rpartition("/")[2]
+    if name in _ROLES:
+        return _ROLES[name]
+    if name.startswith("sample.") and kind in (formats.NPZ, formats.JSON):
+        return "sample"
+    loads_as_model = formats.FORMATS[kind].loadable and kind not in (formats.JSON, formats.NPZ, formats.NPY)
+    if alone or (loads_as_model and path.startswith("model.")):
+        return "model"
+    return "preprocessor" if loads_as_model else "file"
+
+
+def _name_for(data: memoryview) -> Path:
+    kind = formats.detect(data)
+    extensions = formats.FORMATS[kind].extensions
+    return names.path(f"model{extensions[0] if extensions else '.bin'}")
+
+
+def _package_path(text: str) -> Path:
+    try:
+        return names.path(text)
+    except Malformed as error:
+        raise ValueError(f"A package cannot hold this name: {error.message}") from None
+
+
+def _not_a_file(path: FilePath) -> ValueError:
+    return ValueError(f"{path} is a link, a device or a pipe; a package holds regular files only.")

@@ -1,0 +1,256 @@
+"""Publish a version: seal its files, then records, then the manifest that makes it visible.
+
+Order: payloads → key headers → sealing record → manifest. A crash between any
+two leaves either nothing visible or something complete.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from vault import sealing
+from vault.actions import keyring, objects, resolving
+from vault.actions.session import Session
+from vault.core import admission, age, envelope, layout, manifest, names, records
+from vault.core.manifest import METADATA, FileEntry, FileFacts, Manifest, Metadata
+from vault.core.names import Digest, Model, Path, Reference, Version
+from vault.core.policy import EnvironmentRule
+from vault.core.records import SealedFile, SealingRecord
+from vault.core.stages import Authorised, Target
+from vault.core.strict_json import JSONValue
+from vault.errors import Conflict, NotFound, Refused, Rollback
+from vault.ports import Source
+
+
+@dataclass(frozen=True, slots=True)
+class PackageFile:
+    """A file on its way into a package; `open` gives its bytes, once."""
+
+    path: Path
+    role: str
+    format: str
+    open: Callable[[], AbstractContextManager[Source]]
+    pins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What goes into a version: its files, and what `metadata.json` says beside their digests."""
+
+    files: Sequence[PackageFile]
+    info: Mapping[str, JSONValue]
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    public: bool = False
+
+
+def publish(session: Session, model: Model, version: Version | None, contents: Contents) -> Reference:
+    """Seal and sign `contents` as a new version of `model`, and make it visible.
+
+    Raises:
+        AccessDenied: this identity may not publish this model here.
+        Conflict: the version exists, or somebody else published it meanwhile; nothing was changed.
+        ValueError: the files' paths collide, or there are none.
+        Unavailable: the store failed; nothing is visible.
+    """
+    resolved = session.resolve(session.environment)
+    authorised = admission.authorise(resolved, Digest(session.identity.key_id), "publish", model)
+    try:
+        manifest.check_paths([METADATA, *(file.path for file in contents.files)], str(model))
+    except Refused as refusal:
+        raise ValueError(refusal.message) from None
+    if not contents.files:
+        raise ValueError("A package has at least one file.")
+    number = _choose(session, authorised, version)
+    return _Publication(session, authorised, number).run(contents)
+
+
+def _choose(session: Session, authorised: Authorised, wanted: Version | None) -> Version:
+    """Take the wanted version if it is free, else the next integer after everything known."""
+    model = authorised.model
+    listed = resolving.version_names(session, model)
+    remembered = _remembered(session, model)
+    if wanted is not None:
+        if wanted in remembered or _is_published(session, model, wanted):
+            raise Conflict(
+                f"{model}:{wanted} exists already; versions are never reused.",
+                subject=f"{model}:{wanted}",
+                hint="Leave out the version to take the next one.",
+            )
+        return wanted
+    highest = next((entry for entry in listed if _verifies(session, authorised, entry)), None)
+    known = [names.version_order(entry) for entry in [*remembered, *([highest] if highest else [])]]
+    if any(order.kind != 0 for order in known):
+        raise ValueError(
+            f"The versions of {model} are not plain integers: say which comes next (version=, --version)."
+        )
+    above = max((order.numbers[0] for order in known), default=0)
+    taken = [int(entry) for entry in listed if entry.isdecimal() and _is_published(session, model, entry)]
+    return names.version(str(objects.lowest_free(taken, above, f"versions of {model}")))
+
+
+def _remembered(session: Session, model: Model) -> list[Version]:
+    prefix = f"{model}:"
+    return [
+        Version(key.removeprefix(prefix)) for key in session.memory.load().versions if key.startswith(prefix)
+    ]
+
+
+def _is_published(session: Session, model: Model, version: Version) -> bool:
+    """Tell whether anything lies where this version's manifest goes, genuine or not."""
+    try:
+        session.store.stat(layout.manifest(model, version))
+    except NotFound:
+        return False
+    return True
+
+
+def _verifies(session: Session, authorised: Authorised, version: Version) -> bool:
+    """Tell whether a listed version is genuine; a stranger's does not decide what comes next."""
+    try:
+        data = resolving.read_manifest(session, authorised.model, version)
+        admission.verify(authorised, Target(version, None, None, open=False), data)
+    except Rollback:
+        raise
+    except (Refused, NotFound):
+        return False
+    return True
+
+
+class _Publication:
+    """One version being written."""
+
+    def __init__(self, session: Session, authorised: Authorised, version: Version) -> None:
+        self._session = session
+        self._authorised = authorised
+        self._model = authorised.model
+        self._version = version
+        self._rule: EnvironmentRule = authorised.resolved.rule
+        self._created = session.now()
+
+    def run(self, contents: Contents) -> Reference:
+        secret = self._session.random(32)
+        stored: dict[Path, tuple[SealedFile, bytes]] = {}
+        for file in contents.files:
+            with file.open() as source:
+                stored[file.path] = self._seal(file.path, source)
+        facts = {
+            file.path: FileFacts(Digest(stored[file.path][1].hex()), tuple(sorted(file.pins)))
+            for file in contents.files
+        }
+        metadata = manifest.encode_metadata(Metadata(secret, facts, contents.libraries, contents.info))
+        stored[METADATA] = self._seal(METADATA, BytesSource(metadata))
+        signed = self._sign_manifest(contents, stored, secret)
+        self._write_sealing(signed.digest, [stored[path][0] for path in sorted(stored)])
+        self._commit(signed)
+        return Reference(self._model, version=self._version)
+
+    def _seal(self, path: Path, source: Source) -> tuple[SealedFile, bytes]:
+        """Store one payload, its unit digests and its key header; give its record and plaintext digest."""
+        session = self._session
+        file_id, file_key, nonce = (session.random(16) for _ in range(3))
+        name = layout.payload(self._model, self._version, file_id.hex())
+        with session.store.create(name, size=age.cipher_size(source.size)) as sink:
+            done = sealing.seal(
+                source,
+                sink,
+                file_key=file_key,
+                nonce=nonce,
+                size=source.size,
+                progress=session.progress,
+                what=path,
+            )
+        if len(done.unit_digests) > 32:
+            objects.create(session.store, layout.units(name), done.unit_digests)
+        keyring.wrap_file_key(session, self._model, self._version, file_id, file_key, self._rule)
+        check = age.key_check(file_key, file_id)
+        sealed = SealedFile(path, file_id, records.SUITE, done.plain_size, done.cipher_size, done.root, check)
+        return sealed, done.sha256
+
+    def _sign_manifest(
+        self, contents: Contents, stored: Mapping[Path, tuple[SealedFile, bytes]], secret: bytes
+    ) -> envelope.Envelope:
+        context = self._authorised.resolved.context
+        entries = []
+        for path, role, kind in [
+            (METADATA, "metadata", "json"),
+            *((file.path, file.role, file.format) for file in contents.files),
+        ]:
+            sealed, sha256 = stored[path]
+            plain = path == METADATA
+            entries.append(
+                FileEntry(
+                    path=path,
+                    size=sealed.plain_size,
+                    format=kind,
+                    role=role,
+                    commitment=None if plain else manifest.commit(secret, path, sealed.plain_size, sha256),
+                    sha256=Digest(sha256.hex()) if plain or contents.public else None,
+                )
+            )
+        document = Manifest(
+            vault=context.vault,
+            policy=context.policy_id,
+            model=self._model,
+            version=self._version,
+            created=self._created,
+            publishers=(Digest(self._session.identity.key_id),),
+            public=contents.public,
+            files=tuple(sorted(entries, key=lambda entry: entry.path)),
+        )
+        return self._signed(manifest.KIND, manifest.encode(document))
+
+    def _signed(self, kind: str, payload: bytes) -> envelope.Envelope:
+        identity = self._session.identity
+        return envelope.sign(kind, payload, [(Digest(identity.key_id), identity.sign)])
+
+    def _write_sealing(self, digest: Digest, files: list[SealedFile]) -> None:
+        context = self._authorised.resolved.context
+
+        def record(number: int) -> bytes:
+            value = SealingRecord(
+                vault=context.vault,
+                policy=context.policy_id,
+                model=self._model,
+                version=self._version,
+                manifest=digest,
+                number=number,
+                created=self._created,
+                files=tuple(files),
+            )
+            return envelope.serialise(self._signed(records.SEALING, records.encode_sealing(value)))
+
+        folder = layout.sealed(self._model, self._version)
+        objects.create_next(self._session.store, folder, record)
+
+    def _commit(self, signed: envelope.Envelope) -> None:
+        """Create the manifest: from here on the version is visible. Then remember it."""
+        session = self._session
+        data = envelope.serialise(signed)
+        subject = f"{self._model}:{self._version}"
+        try:
+            objects.create(session.store, layout.manifest(self._model, self._version), data)
+        except Conflict:
+            raise Conflict(
+                f"Somebody else published {subject} first; yours was not published.",
+                subject=subject,
+                hint="Look at theirs, then run the same command again for the next version.",
+            ) from None
+        target = Target(self._version, signed.digest, None, open=False)
+        verified = admission.verify(self._authorised, target, data)
+        session.remember(self._authorised.resolved, verified)
+
+
+class BytesSource:
+    """Bytes as a source (`ports.Source`)."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = memoryview(data)
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        part = self._data[offset : offset + len(buffer)]
+        buffer[: len(part)] = part
+        return len(part)

@@ -1,0 +1,117 @@
+"""Pull a version's files: each into an unnamed file, linked in place only after the last check of all."""
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final
+
+from vault.actions import resolving
+from vault.actions.reading import Package
+from vault.actions.session import Session
+from vault.core import admission
+from vault.core.manifest import METADATA, FileEntry
+from vault.core.names import Reference
+from vault.core.stages import Verified
+from vault.errors import FormatRefused, Unavailable
+from vault.ports import Buffer, Sink
+from vault.storage.folder import Folder
+
+_COPY: Final = 1 << 20
+_ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # archives of the same version are the same bytes
+_ZIP64_FROM: Final = 1 << 31
+
+
+def pull(session: Session, reference: Reference, destination: Path, *, zipped: bool) -> Path:
+    """Write the verified files of a version into a folder, or into one zip file; nothing is overwritten.
+
+    Raises:
+        Conflict: a file of that name is there; nothing was written.
+        Refused, NotFound, Unavailable, NoUsableKey: nothing was written.
+    """
+    found = resolving.find(session, reference, "pull").verified
+    _check_formats(found)
+    package = Package(session, found)
+    entries = [entry for entry in found.manifest.files if entry.path != METADATA]
+    package.unlock(entries)
+    with _more_open_files(len(entries)):
+        if zipped:
+            _into_zip(package, entries, destination)
+        else:
+            _into_folder(package, entries, destination)
+    return destination
+
+
+def _check_formats(found: Verified) -> None:
+    """Refuse what the environment does not allow: a pulled model is as good as a loaded one."""
+    rule = found.authorised.resolved.rule
+    for entry in found.manifest.files:
+        if entry.role in ("model", "preprocessor", "artifact") and entry.format not in rule.formats:
+            raise FormatRefused(
+                f"{found.subject} {entry.path} is {entry.format}; {rule.name} allows "
+                f"{', '.join(rule.formats) or 'nothing'}.",
+                subject=found.subject,
+                hint="Publish it in an allowed format, or have the policy changed.",
+            )
+
+
+def _into_folder(package: Package, entries: list[FileEntry], destination: Path) -> None:
+    folder = Folder(destination)
+    # Leaving the stack commits every file; an exception inside discards them all.
+    with ExitStack() as files:
+        for entry in entries:
+            sink = files.enter_context(folder.create(entry.path, size=entry.size))
+            _write(package, entry, sink)
+
+
+def _into_zip(package: Package, entries: list[FileEntry], destination: Path) -> None:
+    """Build the archive in a file without a name, which can be sought in, then put it in place whole."""
+    folder = Folder(destination.parent)
+    with folder.create(destination.name) as sink, tempfile.TemporaryFile(dir=destination.parent) as draft:
+        with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+            for entry in entries:
+                information = zipfile.ZipInfo(entry.path, _ZIP_EPOCH)
+                with archive.open(information, "w", force_zip64=entry.size > _ZIP64_FROM) as member:
+                    _write(package, entry, _Member(member))
+        draft.seek(0)
+        while block := draft.read(_COPY):
+            sink.write(block)
+
+
+def _write(package: Package, entry: FileEntry, sink: Sink) -> None:
+    sha256 = package.write(entry, sink)
+    admission.check_plaintext(package.opened, entry, entry.size, sha256)
+
+
+class _Member:
+    """An open member of an archive as a sink."""
+
+    def __init__(self, member: IO[bytes]) -> None:
+        self._member = member
+
+    def write(self, data: Buffer) -> None:
+        """Append."""
+        self._member.write(data)
+
+
+@contextmanager
+def _more_open_files(wanted: int) -> Iterator[None]:
+    """Let this process hold a whole package open, as far as the system permits.
+
+    Raises:
+        Unavailable: it does not.
+    """
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + 256
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard not in (resource.RLIM_INFINITY,) and hard < needed:
+            raise Unavailable(
+                f"This package has {wanted:,} files, and this system lets a process open {hard:,}.",
+                hint="Raise the limit (ulimit -n), or pull with --zip.",
+            )
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    yield

@@ -1,0 +1,293 @@
+"""From a reference to a verified manifest: admission steps 2 to 6 with their reading."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vault.actions import objects
+from vault.actions.session import Observation, Session
+from vault.core import admission, channels, in_force, layout, limits, names
+from vault.core.channels import Evidence
+from vault.core.in_force import Channel, Signed
+from vault.core.memory_format import Memory
+from vault.core.names import Digest, Environment, Model, Reference, Version
+from vault.core.records import Approval, ChannelRecord
+from vault.core.stages import Authorised, Resolved, Target, Verified
+from vault.core.trust import Skipped
+from vault.errors import NotFound, Refused, Rollback
+
+DEV = Environment("dev")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A verified version, and what was skipped on the way to it."""
+
+    verified: Verified
+    skipped: tuple[Skipped, ...]
+
+
+def environment_of(session: Session, reference: Reference) -> Environment:
+    """Give the one environment in which a reference is used: its own, else the vault's."""
+    return reference.environment or session.environment
+
+
+def find(session: Session, reference: Reference, action: str) -> Found:
+    """Find and verify what a reference means, for an action in its environment.
+
+    Raises:
+        ValueError: a bare name under an environment other than dev.
+        Refused: a step of the admission failed.
+        NotFound, Unavailable, NoUsableKey.
+    """
+    resolved = session.resolve(environment_of(session, reference))
+    authorised = admission.authorise(resolved, Digest(session.identity.key_id), action, reference.model)
+    return find_authorised(session, authorised, reference)
+
+
+def find_authorised(session: Session, authorised: Authorised, reference: Reference) -> Found:
+    """Do steps 4 to 6 for somebody who is authorised.
+
+    Raises:
+        As `find`.
+    """
+    resolved = authorised.resolved
+    if reference.environment is not None:
+        return _by_channel(session, authorised, reference)
+    if reference.version is None and reference.digest is None:
+        if resolved.rule.name != DEV:
+            raise ValueError(
+                f"{reference} alone means the newest version in dev. In {resolved.rule.name}, say "
+                f"{reference.model}@{resolved.rule.name} or {reference.model}:VERSION."
+            )
+        return _newest(session, authorised, ())
+    return _by_version(session, authorised, reference)
+
+
+def anybody(resolved: Resolved, model: Model) -> Authorised:
+    """Stand in for step 3 where nothing is decrypted: anybody may verify what anybody can read."""
+    return Authorised(resolved, next(iter(resolved.context.policy.members.values())), "verify", model)
+
+
+def _finish(session: Session, verified: Verified, skipped: tuple[Skipped, ...], *seen: Observation) -> Found:
+    admission.require(verified, session.clock())
+    session.remember(verified.authorised.resolved, verified, *seen)
+    return Found(verified, skipped)
+
+
+# --- by channel ---
+
+
+def _by_channel(session: Session, authorised: Authorised, reference: Reference) -> Found:
+    resolved = authorised.resolved
+    where = Channel(resolved.rule.name, reference.slot or names.MAIN, reference.model)
+    found, skipped = channel(session, authorised, where)
+    if found is None and reference.slot is None and resolved.rule.require.none and _open(resolved):
+        session.remember(resolved, (where, None))
+        return _newest(session, authorised, skipped)
+    if found is None:
+        session.remember(resolved, (where, None))
+    try:
+        target = channels.target_of_channel(where, found)
+    except Refused:
+        session.remember(resolved, (where, found))
+        raise
+    verified = admission.verify(authorised, target, read_manifest(session, reference.model, target.version))
+    return _finish(session, verified, skipped, (where, found))
+
+
+def _open(resolved: Resolved) -> bool:
+    """Tell whether anybody may publish straight into this environment."""
+    return any(
+        "publish" in rule.actions and resolved.rule.name in rule.environments
+        for rules in resolved.context.policy.roles.values()
+        for rule in rules
+    )
+
+
+def channel(
+    session: Session, authorised: Authorised, where: Channel
+) -> tuple[Signed[ChannelRecord] | None, tuple[Skipped, ...]]:
+    """Give the record of a channel that is in force, and what was skipped above it.
+
+    Raises:
+        Refused: a record that is otherwise in force is final in its failures.
+        Unavailable: a listed record cannot be read.
+    """
+    found, _, skipped = channels.channel_in_force(
+        authorised.resolved,
+        where,
+        judged(session, authorised.resolved, where),
+        lambda record: _evidence(session, authorised, where, record),
+    )
+    return found, skipped
+
+
+def judged(session: Session, resolved: Resolved, where: Channel) -> Iterator[Signed[ChannelRecord] | Skipped]:
+    """Read and judge a channel's records, newest first, by everything but their approvals."""
+    folder = layout.channel(where.environment, where.slot, where.model)
+    return channels.channel_records(
+        resolved.context,
+        where,
+        objects.numbers(session.store, folder),
+        lambda number: objects.read_listed(
+            session.store, folder + layout.numbered(number), limit=limits.ENVELOPE_BYTES
+        ),
+    )
+
+
+def _evidence(session: Session, authorised: Authorised, where: Channel, record: ChannelRecord) -> Evidence:
+    """Read what approvals are judged by: the manifest's publishers, and the approvals of its digest."""
+    if record.version is None or record.manifest is None:
+        return Evidence((), ())
+    target = Target(record.version, record.manifest, None, open=False)
+    data = read_manifest(session, where.model, record.version)
+    publishers = admission.verify(authorised, target, data).publishers
+    return Evidence(
+        publishers, approvals(session, authorised.resolved, where, record.version, record.manifest)
+    )
+
+
+def approvals(
+    session: Session, resolved: Resolved, where: Channel, version: Version, manifest: Digest
+) -> tuple[Signed[Approval], ...]:
+    """Read the approvals of a manifest for an environment; what does not hold is no vote."""
+    found = []
+    for count, name in enumerate(
+        session.store.list(layout.approvals(where.model, version, where.environment))
+    ):
+        if count >= limits.PRINCIPALS:
+            break
+        data = objects.read_listed(session.store, name, limit=limits.ENVELOPE_BYTES)
+        entry = in_force.approval(resolved.context, where, manifest, data, name)
+        if isinstance(entry, Signed):
+            found.append(entry)
+    return tuple(found)
+
+
+# --- by version, digest, or newest ---
+
+
+def _by_version(session: Session, authorised: Authorised, reference: Reference) -> Found:
+    resolved = authorised.resolved
+    version = reference.version or _version_of(session, authorised, reference)
+    data = read_manifest(session, reference.model, version)
+    found = admission.verify(authorised, Target(version, reference.digest, None, open=False), data)
+    target = channels.target_of_version(
+        resolved, version, found.digest, history(session, authorised), str(reference)
+    )
+    verified = admission.verify(authorised, target, data) if target.via is None else found
+    return _finish(session, verified, ())
+
+
+def _version_of(session: Session, authorised: Authorised, reference: Reference) -> Version:
+    """Find the version whose manifest has a digest, newest first."""
+    for version in version_names(session, reference.model):
+        try:
+            data = read_manifest(session, reference.model, version)
+            target = Target(version, None, None, open=False)
+            if admission.verify(authorised, target, data).digest == reference.digest:
+                return version
+        except (Refused, NotFound):
+            continue
+    raise NotFound(f"There is no version {reference}.", subject=str(reference))
+
+
+def history(session: Session, authorised: Authorised) -> list[Signed[ChannelRecord]]:
+    """Give every record of a model in an environment, in all its slots, that holds or once held."""
+    resolved = authorised.resolved
+    found: list[Signed[ChannelRecord]] = []
+    rule = resolved.rule.require.approvals
+    for name in session.store.list_folders(f"channels/{resolved.rule.name}/"):
+        try:
+            where = Channel(resolved.rule.name, names.slot(name.removesuffix("/")), authorised.model)
+        except Refused:
+            continue  # a stranger's folder
+        for entry in judged(session, resolved, where):
+            if isinstance(entry, Skipped):
+                continue
+            if rule is not None and entry.record.manifest is not None:
+                held, _, _ = channels.channel_in_force(
+                    resolved,
+                    where,
+                    [entry],
+                    lambda record, where=where: _evidence(session, authorised, where, record),  # type: ignore[misc]
+                )
+                if held is None:
+                    continue
+            found.append(entry)
+    return found
+
+
+def _newest(session: Session, authorised: Authorised, skipped: tuple[Skipped, ...]) -> Found:
+    """Give the newest version that its publishers may publish here and no record bars."""
+    resolved, model = authorised.resolved, authorised.model
+    passed = list(skipped)
+    records = history(session, authorised)
+    for version in version_names(session, model):
+        if not names.version_order(version).released:
+            continue
+        subject = f"{model}:{version}"
+        try:
+            verified = admission.verify(
+                authorised, Target(version, None, None), read_manifest(session, model, version)
+            )
+            channels.target_of_version(resolved, version, verified.digest, records, subject)
+        except Rollback:
+            raise
+        except (Refused, NotFound) as error:
+            passed.append(Skipped(subject, error.message, error.code))
+            continue
+        _check_newest(resolved.remembered, model, version)
+        return _finish(session, verified, tuple(passed))
+    _check_newest(resolved.remembered, model, None)
+    raise NotFound(
+        f"There is no version of {model} in {resolved.rule.name}.",
+        subject=model,
+        hint="See what there is: mvault ls"
+        if not passed
+        else "Something lies there that does not verify: mvault check",
+    )
+
+
+def _check_newest(remembered: Memory, model: Model, newest: Version | None) -> None:
+    """Refuse where this client has seen a newer version than the store offers now."""
+    order = None if newest is None else names.version_order(newest)
+    prefix = f"{model}:"
+    for key in remembered.versions:
+        if key.startswith(prefix):
+            known = names.version_order(key.removeprefix(prefix))
+            if known.released and (order is None or known > order):
+                raise Rollback(
+                    f"{key} was there before, and now the newest version of {model} is {newest or 'none'}.",
+                    subject=key,
+                    hint="Somebody deleted or withholds it. Restore it from a backup.",
+                )
+
+
+def version_names(session: Session, model: Model) -> list[Version]:
+    """List the versions that the store has folders for, newest first; verified by nobody yet."""
+    found = []
+    for name in session.store.list_folders(layout.versions(model)):
+        try:
+            found.append(names.version(name.removesuffix("/")))
+        except Refused:
+            continue  # a stranger's folder
+    return sorted(found, key=names.version_order, reverse=True)
+
+
+def read_manifest(session: Session, model: Model, version: Version) -> bytes:
+    """Read a version's manifest.
+
+    Raises:
+        NotFound: there is none.
+        Unavailable: the store failed.
+        Malformed: it is too large.
+    """
+    try:
+        return session.store.read(layout.manifest(model, version), limit=limits.ENVELOPE_BYTES)
+    except NotFound:
+        raise NotFound(
+            f"There is no {model}:{version}.",
+            subject=f"{model}:{version}",
+            hint="See what there is: mvault ls. If it was there, it was deleted: restore it from a backup.",
+        ) from None

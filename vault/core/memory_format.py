@@ -1,0 +1,326 @@
+"""What a client remembers of a vault, and the refusal of anything older (docs/format.md, "Client memory").
+
+Numbers only go up. A mark pins a number *and* a digest: the same number with
+another digest is a rollback too. Marks are ordered by (era, number), because
+only the root threshold can raise the era.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from vault.core import limits, names, strict_json
+from vault.core.fields import Fields, malformed
+from vault.core.names import Digest, Environment, Model, Slot, Version
+from vault.core.strict_json import JSONValue
+from vault.errors import Refused, Rollback, Unavailable
+
+MEMORY_FORMAT: Final = "mvault-memory-v1"
+PINS_FORMAT: Final = "mvault-pins-v1"
+
+# Versions are forgotten down to this share of the limit, so that not every new one forgets another.
+_KEPT: Final = limits.MEMORY_ENTRIES * 9 // 10
+
+_MARK: Final = re.compile(r"(0|[1-9][0-9]{0,15})\.(0|[1-9][0-9]{0,15})\.([0-9a-f]{64})\Z", re.ASCII)
+_CHANNEL: Final = re.compile(r"[a-z][a-z0-9-]*/[a-z][a-z0-9-]*/[A-Za-z0-9][A-Za-z0-9._/-]*\Z", re.ASCII)
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One numbered document that was in force: era, number (version or seq) and SHA-256 in hexadecimal."""
+
+    era: int
+    number: int
+    digest: str
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """What decides which of two marks is the newer."""
+        return self.era, self.number
+
+    def __str__(self) -> str:
+        return f"{self.era}.{self.number}.{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What was seen of one vault: by a file, by a process, or by one operation.
+
+    `vault` is the vault's id. `root` has era 0. `channels` go by `channel_key`;
+    `versions` go by `version_key` and hold the manifest digest of the first use.
+    """
+
+    vault: str
+    root: Mark | None = None
+    policy: Mark | None = None
+    channels: Mapping[str, Mark] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The root digest by which a location is trusted here, and since when (`YYYY-MM-DDThh:mm:ssZ`)."""
+
+    root: Digest
+    added: str
+
+
+def channel_key(environment: Environment, slot: Slot, model: Model) -> str:
+    """Name a channel in `Memory.channels`."""
+    return f"{environment}/{slot}/{model}"
+
+
+def version_key(model: Model, version: Version) -> str:
+    """Name a version in `Memory.versions`."""
+    return f"{model}:{version}"
+
+
+def check(known: Memory, seen: Memory) -> None:
+    """Compare what an operation saw with what was known *before* it read the store.
+
+    Raises:
+        Rollback: a number in `seen` is lower than the known one, or equal with another
+            digest, or a known version has another manifest now.
+        ValueError: the two are of different vaults.
+    """
+    _same_vault(known, seen)
+    _forward("the root", known.root, seen.root)
+    _forward("the policy", known.policy, seen.policy)
+    for key, mark in seen.channels.items():
+        _forward(_channel(key), known.channels.get(key), mark)
+    for key, digest in seen.versions.items():
+        if known.versions.get(key, digest) != digest:
+            raise _other(key)
+
+
+def check_channel(known: Memory, key: str, seen: Mark | None) -> None:
+    """Compare one channel's record in force, None if the store has none, with what is known.
+
+    Raises:
+        Rollback: as `check`; also where there is none although one is known.
+    """
+    before = known.channels.get(key)
+    if seen is None and before is not None:
+        raise _older(_channel(key), f"number {before.number} was there before, now there is none")
+    _forward(_channel(key), before, seen)
+
+
+def merge(known: Memory, seen: Memory) -> Memory:
+    """Return the later of each; `known` itself if `seen` adds nothing.
+
+    A lower number is no error here: another process may have gone ahead since
+    `check`. When versions fill the memory the lowest are forgotten.
+
+    Raises:
+        Rollback: the same number, or the same version, with two digests.
+        Unavailable: `storage-full`: there are more channels than a memory may hold.
+        ValueError: the two are of different vaults.
+    """
+    _same_vault(known, seen)
+    root = _later("the root", known.root, seen.root)
+    policy = _later("the policy", known.policy, seen.policy)
+    channels: dict[str, Mark] = {}
+    for key, mark in seen.channels.items():
+        before = known.channels.get(key)
+        later = _later(_channel(key), before, mark)
+        if later is not None and later is not before:
+            channels[key] = later
+    versions = {key: digest for key, digest in seen.versions.items() if key not in known.versions}
+    for key in seen.versions.keys() - versions.keys():
+        if known.versions[key] != seen.versions[key]:
+            raise _other(key)
+    if root is known.root and policy is known.policy and not channels and not versions:
+        return known
+    return _bounded(
+        replace(
+            known,
+            root=root,
+            policy=policy,
+            channels={**known.channels, **channels} if channels else known.channels,
+            versions={**known.versions, **versions} if versions else known.versions,
+        )
+    )
+
+
+def parse(data: bytes, vault: str, subject: str) -> Memory:
+    """Parse the memory of the vault with the id `vault`; messages call it `subject`.
+
+    Raises:
+        Refused: `memory-damaged`.
+    """
+    try:
+        fields = Fields(strict_json.parse(data, limit=limits.MEMORY_BYTES), "The memory")
+        if fields.text("format", str) != MEMORY_FORMAT or fields.text("vault", str) != vault:
+            raise malformed("The memory", "it is of another format or another vault")
+        root, policy = fields.optional("root", _mark), fields.optional("policy", _mark)
+        channels = fields.mapping("channels", _channel_text, limits.MEMORY_ENTRIES)
+        versions = fields.mapping("versions", _version_text, limits.MEMORY_ENTRIES)
+        for reserved in ("heads", "log"):
+            fields.mapping(reserved, str, 0)
+        fields.done()
+        return Memory(
+            vault,
+            root,
+            policy,
+            {key: _mark(_text(value)) for key, value in channels.items()},
+            {key: names.digest(_text(value)) for key, value in versions.items()},
+        )
+    except Refused as refusal:
+        raise damaged(subject, refusal.message) from None
+
+
+def encode(memory: Memory) -> bytes:
+    """Write the memory; `parse` reads it back."""
+    value: dict[str, JSONValue] = {
+        "channels": {key: str(mark) for key, mark in memory.channels.items()},
+        "format": MEMORY_FORMAT,
+        "heads": {},
+        "log": {},
+        "policy": None if memory.policy is None else str(memory.policy),
+        "root": None if memory.root is None else str(memory.root),
+        "vault": memory.vault,
+        "versions": dict(memory.versions),
+    }
+    return strict_json.encode(value)
+
+
+def parse_pins(data: bytes, subject: str) -> dict[str, Pin]:
+    """Parse the trusted locations of this user: location -> pin. Any spelling of the JSON will do.
+
+    Raises:
+        Refused: `memory-damaged`.
+    """
+    try:
+        fields = Fields(strict_json.parse(data, limit=limits.PINS_BYTES, canonical=False), "The list")
+        if fields.text("format", str) != PINS_FORMAT:
+            raise malformed("The list", f"its format is not {PINS_FORMAT}")
+        locations = fields.mapping("trusted", _location, limits.PINS)
+        fields.done()
+        return {location: _pin(Fields(value, location)) for location, value in locations.items()}
+    except Refused as refusal:
+        raise damaged(subject, refusal.message) from None
+
+
+def encode_pins(pins: Mapping[str, Pin]) -> bytes:
+    """Write the trusted locations; `parse_pins` reads them back."""
+    trusted: dict[str, JSONValue] = {
+        location: {"added": pin.added, "root": pin.root} for location, pin in pins.items()
+    }
+    return strict_json.encode({"format": PINS_FORMAT, "trusted": trusted})
+
+
+def damaged(subject: str, reason: str) -> Refused:
+    """Build the refusal of a memory that cannot be read."""
+    return Refused(
+        f"{subject}, what this client remembers, cannot be read, so an old state of the vault could not be "
+        f"told from the newest. {reason}",
+        code="memory-damaged",
+        subject=subject,
+        hint="Restore that file. Before you remove it, compare what the vault offers with a colleague.",
+    )
+
+
+def _bounded(memory: Memory) -> Memory:
+    """Forget the lowest versions, over all models, once there are too many entries; channels are kept."""
+    if len(memory.channels) > limits.MEMORY_ENTRIES:
+        raise Unavailable(
+            f"This client has seen more than {limits.MEMORY_ENTRIES:,} channels, and can remember no more.",
+            code="storage-full",
+            hint="Give each service an identity and a state folder of its own.",
+        )
+    if len(memory.channels) + len(memory.versions) <= limits.MEMORY_ENTRIES:
+        return memory
+    kept = max(0, _KEPT - len(memory.channels))
+    newest_first = sorted(memory.versions, key=_age, reverse=True)
+    return replace(memory, versions={key: memory.versions[key] for key in newest_first[:kept]})
+
+
+def _age(key: str) -> names.VersionOrder:
+    return names.version_order(key.rpartition(":")[2])
+
+
+def _forward(what: str, known: Mark | None, seen: Mark | None) -> None:
+    if known is None or seen is None or seen == known:
+        return
+    if seen.order == known.order:
+        raise _other(what)
+    if seen.order < known.order:
+        raise _older(what, f"number {known.number} was there before, now it is {seen.number}")
+
+
+def _later(what: str, known: Mark | None, seen: Mark | None) -> Mark | None:
+    if seen is None or known is None:
+        return seen or known
+    if seen.order == known.order:
+        if seen.digest != known.digest:
+            raise _other(what)
+        return known
+    return max(known, seen, key=lambda mark: mark.order)
+
+
+def _older(what: str, reason: str) -> Rollback:
+    return Rollback(
+        f"The store offers an older state of {what} than this client has seen: {reason}.",
+        subject=what,
+        hint="Somebody put back an old copy, or a backup was restored. Ask the vault's owner.",
+    )
+
+
+def _other(what: str) -> Rollback:
+    return Rollback(
+        f"Under the same number, the store offers other content for {what} than this client has seen.",
+        subject=what,
+        hint="One of the two is not genuine. Ask the vault's owner.",
+    )
+
+
+def _channel(key: str) -> str:
+    environment, slot, model = key.split("/", 2)
+    return f"{model}@{environment}" if slot == names.MAIN else f"{model}@{environment}/{slot}"
+
+
+def _same_vault(known: Memory, seen: Memory) -> None:
+    if known.vault != seen.vault:
+        raise ValueError("These are memories of two vaults")
+
+
+def _mark(text: str) -> Mark:
+    found = _MARK.match(text)
+    if found is None:
+        raise malformed("A mark", "it is era.number.digest")
+    return Mark(int(found[1]), int(found[2]), found[3])
+
+
+def _text(value: JSONValue) -> str:
+    if not isinstance(value, str):
+        raise malformed("An entry", "it is a string")
+    return value
+
+
+def _channel_text(text: str) -> str:
+    if not _CHANNEL.match(text):
+        raise malformed("A key", "it is environment/slot/model")
+    return text
+
+
+def _version_text(text: str) -> str:
+    model, _, version = text.rpartition(":")
+    if not _MODEL.match(model):
+        raise malformed("A key", "it is model:version")
+    names.version(version)
+    return text
+
+
+def _location(text: str) -> str:
+    if not 0 < len(text) <= limits.LOCATION_CHARS:
+        raise malformed("A location", f"it has 1 to {limits.LOCATION_CHARS:,} characters")
+    return text
+
+
+def _pin(fields: Fields) -> Pin:
+    pin = Pin(fields.text("root", names.digest), fields.text("added", str))
+    names.timestamp(pin.added)
+    fields.done()
+    return pin

@@ -1,0 +1,398 @@
+"""Walk a skops file before any skops code runs: its zip layout, its tree, and every type it names.
+
+skops restores what `schema.json` describes: a tree of nodes, each with a
+`__loader__`, a `__module__` and a `__class__`. Every node must have the exact
+shape that skops writes, so that no loader can be given another loader's work.
+
+Format: `skops/io/` of skops 0.16, protocol 2 (`skops.io._protocol`).
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from vault.core import limits, npy, skops_schema, zip_reader
+from vault.core.pins import is_forbidden
+from vault.core.skops_types import LOSS_TYPES, NUMPY_SCALARS, PLAIN_TYPES, SPARSE_TYPES
+from vault.core.zip_reader import Archive
+from vault.errors import FormatRefused
+
+PROTOCOL: Final = 2
+SCHEMA: Final = "schema.json"
+
+_DICTS: Final = frozenset({"builtins.dict", "collections.OrderedDict", "sklearn.utils._bunch.Bunch"})
+# What skops turns the text of a dictionary key back into: it calls the type with that text.
+_KEY_TYPES: Final = NUMPY_SCALARS | {"builtins.bool", "builtins.float", "builtins.int", "builtins.str"}
+# Constructors that are called with arguments of the file's choosing and do nothing but hold them.
+_CONSTRUCTIBLE: Final = frozenset(
+    {"builtins.complex", "builtins.frozenset", "builtins.range", "datetime.timedelta", "datetime.timezone"}
+    | {"datetime.date", "datetime.datetime", "zoneinfo.ZoneInfo"}
+)
+_REFUSED_LOADERS: Final = {
+    "CachedNode": "no release of skops writes it",
+    "MethodNode": "it calls a method of its choosing (CVE-2025-54412)",
+    "OperatorFuncNode": "it calls an operator of its choosing (CVE-2025-54413)",
+    "QuantileForestNode": "its compiled state cannot be checked",
+}
+# `functools.partial` only around this: HistGradientBoosting checks its numeric columns so.
+_PARTIAL_TARGETS: Final = frozenset({"sklearn.utils.validation.check_array"})
+_MASKED: Final = frozenset({"numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray"})
+_RANDOM_STATES: Final = frozenset({"numpy.random.mtrand.RandomState", "numpy.random.RandomState"})
+_GENERATORS: Final = frozenset({"numpy.random._generator.Generator", "numpy.random.Generator"})
+
+_Node = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SkopsSummary:
+    """What a skops file names, and who wrote it."""
+
+    protocol: int
+    skops_version: str
+    types: frozenset[str]
+    functions: frozenset[str]
+    loaders: frozenset[str]
+    nodes: int
+
+    @property
+    def pins(self) -> tuple[str, ...]:
+        """The types and functions to pin, sorted: all but plain containers, numbers and arrays."""
+        return tuple(sorted((self.types | self.functions) - PLAIN_TYPES))
+
+
+def trusted(usable: AbstractSet[str]) -> list[str]:
+    """Return what skops is told to trust, for names that were pinned and are allowed."""
+    return sorted(usable | {"functools.partial"} if usable & _PARTIAL_TARGETS else usable)
+
+
+def is_skops(archive: Archive) -> bool:
+    """Tell whether an archive has the member that makes it a skops file."""
+    return SCHEMA in archive.entries
+
+
+def walk(data: bytes | memoryview, *, subject: str = "") -> SkopsSummary:
+    """Check a whole skops file and return what it names; nothing of it is imported or built.
+
+    Members other than the schema are looked at only as far as their headers;
+    their checksums are left to the reader that unpacks them.
+
+    Raises:
+        Malformed: `malformed-archive`, the zip layout.
+        FormatRefused: `format-content`: another protocol, an unknown or refused loader, a node of
+            another shape, an object array, a member that no node refers to.
+    """
+    archive = zip_reader.open_archive(data)
+    if not is_skops(archive):
+        raise _refused("This is not a skops file: it has no schema.json.", subject)
+    schema = skops_schema.parse(archive.read(SCHEMA, limit=limits.SCHEMA_BYTES), subject)
+    protocol, version = schema.pop("protocol", None), schema.pop("_skops_version", None)
+    if type(protocol) is not int or protocol != PROTOCOL:
+        raise _refused(f"skops protocol {protocol!r} is not read, only {PROTOCOL}.", subject)
+    if not isinstance(version, str):
+        raise _refused("The skops version is not text.", subject)
+    walker = _Walker(archive, subject)
+    walker.node(schema)
+    unused = set(archive.entries) - walker.members - {SCHEMA}
+    if unused:
+        raise _refused(f"Member {min(unused)!r} belongs to no part of the model.", subject)
+    return SkopsSummary(
+        protocol=protocol,
+        skops_version=version,
+        types=frozenset(walker.types),
+        functions=frozenset(walker.functions),
+        loaders=frozenset(walker.loaders),
+        nodes=walker.nodes,
+    )
+
+
+def _refused(message: str, subject: str) -> FormatRefused:
+    told = f"{subject}: {message}" if subject else message
+    return FormatRefused(told, code="format-content", subject=subject)
+
+
+@dataclass(slots=True)
+class _Walker:
+    """Visits every node once, with one method per loader."""
+
+    archive: Archive
+    subject: str
+    types: set[str] = field(default_factory=set)
+    functions: set[str] = field(default_factory=set)
+    loaders: set[str] = field(default_factory=set)
+    members: set[str] = field(default_factory=set)
+    nodes: int = 0
+    _seen: dict[int, _Node] = field(default_factory=dict)
+    _depth: int = 0
+
+    def node(self, node: object) -> None:
+        """Visit one node and all below it."""
+        if not isinstance(node, dict):
+            raise self._bad("A node is not an object.")
+        self.nodes += 1
+        self._depth += 1
+        if self._depth > limits.SCHEMA_DEPTH:
+            raise self._bad("The tree is nested too deeply.")
+        loader, name = node.get("__loader__"), self._name(node)
+        if not isinstance(loader, str):
+            raise self._bad("A node names no loader.")
+        if loader in _REFUSED_LOADERS:
+            raise self._bad(f"Loader {loader} is refused: {_REFUSED_LOADERS[loader]}.")
+        visit = _VISITS.get(loader)
+        if visit is None:
+            raise self._bad(f"Loader {loader[:60]!r} is not known.")
+        self._identity(node)
+        self.loaders.add(loader)
+        if loader != "PartialNode":  # what it calls is what counts
+            (self.functions if loader == "FunctionNode" else self.types).add(name)
+            if is_forbidden(name):
+                raise self._bad(f"{name} is never loaded.")
+        visit(self, node, name)
+        self._depth -= 1
+
+    def dictionary(self, node: _Node, name: str) -> None:
+        """DictNode: values by key, and the types that the keys are turned back into."""
+        self._fields(node, {"content", "key_types"})
+        self._one_of(name, _DICTS)
+        keys = node["key_types"]
+        self._plain_list(keys)
+        content = node["content"]
+        if not isinstance(content, dict):
+            raise self._bad("A dictionary's content is not an object.")
+        for key in keys["content"]:
+            if (
+                not isinstance(key, dict)
+                or key.get("__loader__") != "TypeNode"
+                or self._name(key) not in _KEY_TYPES
+            ):
+                raise self._bad("A dictionary has keys of a type that is not plain.")
+        self.node(keys)
+        for value in content.values():
+            self.node(value)
+
+    def default_dictionary(self, node: _Node, name: str) -> None:
+        """DefaultDictNode: a dictionary with text keys, and a factory."""
+        self._fields(node, {"content"})
+        self._one_of(name, frozenset({"collections.defaultdict"}))
+        self._children(node["content"], ("main", "default_factory"))
+
+    def sequence(self, node: _Node, name: str) -> None:
+        """ListNode, SetNode and TupleNode: children in order."""
+        self._fields(node, {"content"})
+        loader = node["__loader__"]
+        self._one_of(name, frozenset({"builtins." + loader.removesuffix("Node").lower()}))
+        self._sequence(node["content"])
+
+    def json_value(self, node: _Node, name: str) -> None:
+        """JsonNode: one JSON value as text."""
+        self._fields(node, {"content", "is_json"})
+        self._one_of(name, frozenset({"builtins.str"}))
+        if node["is_json"] is not True or not isinstance(node["content"], str):
+            raise self._bad("A JSON node holds something else than text.")
+        try:
+            json.loads(node["content"], object_pairs_hook=skops_schema.unique)
+        except (ValueError, RecursionError):
+            raise self._bad("A JSON node does not hold JSON.") from None
+
+    def named(self, node: _Node, name: str) -> None:
+        """TypeNode and FunctionNode: nothing but a name."""
+        self._fields(node, set())
+
+    def slice_value(self, node: _Node, name: str) -> None:
+        """SliceNode: three whole numbers or nothing."""
+        self._fields(node, {"content"})
+        self._one_of(name, frozenset({"builtins.slice"}))
+        content = node["content"]
+        if not isinstance(content, dict) or set(content) != {"start", "stop", "step"}:
+            raise self._bad("A slice is malformed.")
+        if any(value is not None and type(value) is not int for value in content.values()):
+            raise self._bad("A slice has a bound that is not a whole number.")
+
+    def binary(self, node: _Node, name: str) -> None:
+        """BytesNode and BytearrayNode: a member of its own."""
+        self._fields(node, {"file"})
+        self._one_of(name, frozenset({"builtins." + node["__loader__"].removesuffix("Node").lower()}))
+        self._member(node, ".bin")
+
+    def instance(self, node: _Node, name: str) -> None:
+        """ObjectNode: an object made without its constructor, then given its state."""
+        self._fields(node, set(), optional={"content"})
+        if name in PLAIN_TYPES:
+            raise self._bad(f"An object node restores {name}, which has a loader of its own.")
+        if node.get("content") is not None:
+            self.node(node["content"])
+
+    def construction(self, node: _Node, name: str) -> None:
+        """ConstructorFromReduceNode: a constructor and its arguments."""
+        self._fields(node, {"content"})
+        self._one_of(name, _CONSTRUCTIBLE)
+        arguments = node["content"]
+        if not isinstance(arguments, dict) or arguments.get("__loader__") != "TupleNode":
+            raise self._bad("A constructor has no tuple of arguments.")
+        self.node(arguments)
+
+    def reduction(self, node: _Node, name: str) -> None:
+        """TreeNode and LossNode: a compiled object, its arguments and its state."""
+        self._fields(node, {"content", "__reduce__"})
+        self._one_of(
+            name, frozenset({"sklearn.tree._tree.Tree"}) if node["__loader__"] == "TreeNode" else LOSS_TYPES
+        )
+        reduce = node["__reduce__"]
+        if not isinstance(reduce, dict) or set(reduce) != {"args"}:
+            raise self._bad("A compiled object has no arguments.")
+        self.node(reduce["args"])
+        self.node(node["content"])
+
+    def array(self, node: _Node, name: str) -> None:
+        """NdArrayNode: an array in a member, or an object array as a list of nodes."""
+        self._one_of(name, NUMPY_SCALARS | {"numpy.ndarray"})
+        if node.get("type") == "numpy":
+            self._fields(node, {"type", "file"})
+            member = self._member(node, ".npy")
+            head = self.archive.peek(member, npy.HEADER_BYTES + 12)
+            npy.parse_header(head, size=self.archive.entries[member].size, subject=self.subject)
+        elif node.get("type") == "json":
+            self._fields(node, {"type", "content", "shape"})
+            shape = node["shape"]
+            if not isinstance(shape, dict) or shape.get("__loader__") != "TupleNode":
+                raise self._bad("An object array has no shape.")
+            self.node(shape)
+            self._sequence(node["content"])
+        else:
+            raise self._bad("An array is of an unknown kind.")
+
+    def partial(self, node: _Node, name: str) -> None:
+        """PartialNode: a function that is called later, with its arguments."""
+        self._fields(node, {"content"})
+        content = node["content"]
+        self._children(content, ("func", "args", "kwds", "namespace"))
+        function = content["func"]
+        self._one_of(name, frozenset({"functools.partial"}))
+        if function["__loader__"] != "FunctionNode" or self._name(function) not in _PARTIAL_TARGETS:
+            raise self._bad("It keeps a call of another function for later.")
+
+    def masked_array(self, node: _Node, name: str) -> None:
+        """MaskedArrayNode: an array and its mask."""
+        self._fields(node, {"content"})
+        self._one_of(name, _MASKED)
+        self._children(node["content"], ("data", "mask"))
+
+    def data_type(self, node: _Node, name: str) -> None:
+        """DTypeNode: the dtype of an empty array."""
+        self._fields(node, {"content"})
+        self._one_of(name, frozenset({"numpy.dtype"}))
+        content = node["content"]
+        if not isinstance(content, dict) or content.get("__loader__") != "NdArrayNode":
+            raise self._bad("A dtype has no array.")
+        self.node(content)
+
+    def random_state(self, node: _Node, name: str) -> None:
+        """RandomStateNode: the state of a legacy generator."""
+        self._fields(node, {"content"})
+        self._one_of(name, _RANDOM_STATES)
+        self.node(node["content"])
+
+    def random_generator(self, node: _Node, name: str) -> None:
+        """RandomGeneratorNode: a bit generator's state, which names the bit generator, and its seed."""
+        self._fields(node, {"content"})
+        self._one_of(name, _GENERATORS)
+        self._children(node["content"], ("bit_generator", "seed_seq"))
+        try:
+            chosen = json.loads(node["content"]["bit_generator"]["content"]["bit_generator"]["content"])
+        except (KeyError, TypeError, ValueError):
+            chosen = None
+        if chosen not in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"):
+            raise self._bad("A random generator names no bit generator of NumPy.")
+
+    def sparse_matrix(self, node: _Node, name: str) -> None:
+        """SparseMatrixNode: a matrix as an `.npz` inside the archive."""
+        self._fields(node, {"type", "file"})
+        self._one_of(name, SPARSE_TYPES)
+        if node["type"] != "scipy":
+            raise self._bad("A sparse matrix is of an unknown kind.")
+        member = self._member(node, ".npz")
+        content = self.archive.read(member, limit=self.archive.entries[member].size)
+        npy.check_archive(zip_reader.open_archive(content), subject=self.subject)
+
+    def _identity(self, node: _Node) -> None:
+        """Two nodes with one `__id__` are one object to skops, which ignores the second: they must agree."""
+        identity = node.get("__id__")
+        if type(identity) is not int:
+            raise self._bad("A node has no identity.")
+        first = self._seen.setdefault(identity, node)
+        if first is not node and not skops_schema.same(first, node):
+            raise self._bad("Two different nodes claim to be one object.")
+
+    def _name(self, node: _Node) -> str:
+        module, name = node.get("__module__"), node.get("__class__")
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise self._bad("A node names no type.")
+        if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+            raise self._bad(f"A node names {module[:80]}.{name[:80]}, which is not one plain name.")
+        return f"{module}.{name}"
+
+    def _fields(self, node: _Node, required: set[str], optional: set[str] | None = None) -> None:
+        present = set(node) - {"__class__", "__module__", "__loader__", "__id__"}
+        if not required <= present <= required | (optional or set()):
+            raise self._bad(f"A {node['__loader__']} does not have the fields that skops writes.")
+
+    def _one_of(self, name: str, names: frozenset[str]) -> None:
+        if name not in names:
+            raise self._bad(f"A node restores {name} by a loader that is not made for it.")
+
+    def _children(self, content: object, names: tuple[str, ...]) -> None:
+        if not isinstance(content, dict) or set(content) != set(names):
+            raise self._bad("A node does not have the children that skops writes.")
+        for name in names:
+            self.node(content[name])
+
+    def _sequence(self, content: object) -> None:
+        if not isinstance(content, list):
+            raise self._bad("A sequence's content is not a list.")
+        for child in content:
+            self.node(child)
+
+    def _plain_list(self, node: object) -> None:
+        if (
+            not isinstance(node, dict)
+            or node.get("__loader__") != "ListNode"
+            or not isinstance(node.get("content"), list)
+        ):
+            raise self._bad("A dictionary has no list of key types.")
+
+    def _member(self, node: _Node, ending: str) -> str:
+        name = node["file"]
+        if not isinstance(name, str) or name not in self.archive.entries or not name.endswith(ending):
+            raise self._bad("A node refers to a member that is not there, or of another kind.")
+        self.members.add(name)
+        return name
+
+    def _bad(self, message: str) -> FormatRefused:
+        return _refused(message, self.subject)
+
+
+_VISITS: Final[Mapping[str, Callable[[_Walker, _Node, str], None]]] = {
+    "BytearrayNode": _Walker.binary,
+    "BytesNode": _Walker.binary,
+    "ConstructorFromReduceNode": _Walker.construction,
+    "DTypeNode": _Walker.data_type,
+    "DefaultDictNode": _Walker.default_dictionary,
+    "DictNode": _Walker.dictionary,
+    "FunctionNode": _Walker.named,
+    "JsonNode": _Walker.json_value,
+    "ListNode": _Walker.sequence,
+    "LossNode": _Walker.reduction,
+    "MaskedArrayNode": _Walker.masked_array,
+    "NdArrayNode": _Walker.array,
+    "ObjectNode": _Walker.instance,
+    "PartialNode": _Walker.partial,
+    "RandomGeneratorNode": _Walker.random_generator,
+    "RandomStateNode": _Walker.random_state,
+    "SetNode": _Walker.sequence,
+    "SliceNode": _Walker.slice_value,
+    "SparseMatrixNode": _Walker.sparse_matrix,
+    "TreeNode": _Walker.reduction,
+    "TupleNode": _Walker.sequence,
+    "TypeNode": _Walker.named,
+}

@@ -1,0 +1,397 @@
+"""The vault as people use it: one method a verb. What each does is in `vault/actions/`."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vault.actions import opening
+from vault.actions.session import HeldIdentity, Session
+from vault.core import names
+from vault.core.allowance import Allowance
+from vault.core.names import Environment, Reference
+from vault.errors import Malformed
+from vault.ports import Progress, no_progress
+from vault.settings import Settings
+
+if TYPE_CHECKING:
+    from vault.actions.checking import Report
+    from vault.actions.founding import NewVault
+    from vault.actions.init import Joining
+    from vault.actions.listing import Details, Event, ModelRow, Release
+    from vault.actions.loading import LoadedPackage
+    from vault.actions.packing import Packable
+    from vault.actions.promote import Promotion
+    from vault.core.inspection import Inspection
+
+Location = str | os.PathLike[str]
+Allow = Allowance | Mapping[str, Iterable[str]]
+DEV = Environment("dev")
+T = TypeVar("T")
+
+
+class Vault:
+    """An opened vault. Make one with `vault.open` or `vault.init`; several threads may share it for loads.
+
+    Every method may raise `vault.VaultError`: `Refused` when something does not
+    hold, `NotFound`, `Unavailable` (worth retrying), `Conflict` (somebody else
+    was first), `NoUsableKey`.
+    """
+
+    def __init__(self, session: Session, settings: Settings) -> None:
+        """Wrap a session; see `vault.open`."""
+        self._session = session
+        self._settings = settings
+
+    @property
+    def location(self) -> str:
+        """Where the vault lies."""
+        return self._session.store.location
+
+    @property
+    def env(self) -> str:
+        """The environment of references that do not name one."""
+        return self._session.environment
+
+    @property
+    def id(self) -> str:
+        """The vault's id, `sha256:…`: the digest of its first root."""
+        return f"sha256:{self._session.pin}"
+
+    @property
+    def progress(self) -> Progress:
+        """What is told how far long work has come."""
+        return self._session.progress
+
+    @progress.setter
+    def progress(self, report: Progress | None) -> None:
+        self._session.progress = report or no_progress
+
+    # --- putting models in ---
+
+    def save_model(
+        self,
+        name: str,
+        model: Any,
+        *,
+        sample_input: Any = None,
+        training_data: Any = None,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, Any] | None = None,
+        artifacts: Mapping[str, Any] | None = None,
+        version: str | int | None = None,
+        format: str = "auto",
+        also: str | None = None,
+        tolerance: float = 0.0,
+        notes: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Reference:
+        """Save a live model: choose a safe format, prove parity, record metadata, sign, seal, publish.
+
+        `sample_input` has shape (rows, features); up to 5,000 rows are kept with
+        the predictions on them. `artifacts` are objects, lists and dicts that
+        travel along. `also` names a second format. `tolerance` is the fraction
+        of rows that the saved form may predict otherwise.
+
+        Raises:
+            ValueError: the model cannot be saved so, or the saved form predicts otherwise.
+            FormatRefused: only a pickle would hold it, and not every party allows that.
+            AccessDenied, Conflict, Unavailable, NoUsableKey.
+        """
+        from vault.actions import saving
+
+        described = saving.Description(
+            sample_input, training_data, metrics, params, artifacts, notes, tuple(tags)
+        )
+        return saving.save(
+            self._session,
+            _given(names.model, name),
+            model,
+            _version(version),
+            described,
+            format=format,
+            also=also,
+            tolerance=tolerance,
+        )
+
+    def push(
+        self,
+        name: str,
+        source: "Packable | Sequence[Packable]",
+        *,
+        version: str | int | None = None,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, Any] | None = None,
+        features: Sequence[str] | None = None,
+        sample: "Packable | None" = None,
+        notes: str | None = None,
+        tags: Sequence[str] = (),
+        public: bool = False,
+    ) -> Reference:
+        """Package files that exist and publish them: paths, folders, zip archives, bytes, streams.
+
+        `public` publishes every file's SHA-256, which lets anybody who reads the
+        store confirm a guess at a small file.
+
+        Raises:
+            NotFound, FormatRefused, Malformed: a file is not there, or not what it says.
+            AccessDenied, Conflict, Unavailable, NoUsableKey, ValueError.
+        """
+        from vault.actions import packing
+
+        several = isinstance(source, Sequence) and not isinstance(
+            source, str | bytes | bytearray | memoryview
+        )
+        labels = packing.Labels(metrics or {}, params or {}, features, notes, tuple(tags))
+        return packing.push(
+            self._session,
+            _given(names.model, name),
+            sources,
+            _version(version),
+            labels,
+            sample=sample,
+            public=public,
+        )
+
+    def promote(self, reference: str | Reference, *, env: str, slot: str = names.MAIN) -> "Promotion":
+        """Make an environment use a version: give it the keys, then write the signed record that counts.
+
+        Raises:
+            AccessDenied, Refused: not by this identity, or not this version.
+            Conflict: somebody else promoted meanwhile.
+            NotFound, Unavailable, NoUsableKey.
+        """
+        from vault.actions import promote
+
+        return promote.promote(
+            self._session, _reference(reference), _given(names.environment, env), _given(names.slot, slot)
+        )
+
+    # --- getting models out ---
+
+    def load_model(self, reference: str | Reference, **options: Any) -> Any:
+        """Verify, decide, decrypt in memory, deserialize; what comes back depends on the format.
+
+        skops gives the estimator, ONNX an `OnnxModel`. `options` are the
+        loader's own: `session_options=`, `providers=`.
+
+        Raises:
+            Refused: a step of the admission failed; nothing was deserialized.
+            NotFound, Unavailable, NoUsableKey, MissingLibrary.
+        """
+        return self.load_package(reference, **options).model
+
+    def load_package(self, reference: str | Reference, **options: Any) -> "LoadedPackage":
+        """Verify and open a package: `.model`, `.artifacts`, `.features`, `.files`, `.metadata`, `.align`.
+
+        Raises:
+            As `load_model`.
+        """
+        from vault.actions import loading
+
+        return loading.load_package(self._session, _reference(reference), options)
+
+    def pull(self, reference: str | Reference, destination: Location, *, zip: bool = False) -> Path:
+        """Write a version's verified files into a folder, or one zip file; nothing is overwritten.
+
+        Raises:
+            Conflict: a file is there already; nothing was written.
+            Refused, NotFound, Unavailable, NoUsableKey: nothing was written.
+        """
+        from vault.actions import pulling
+
+        return pulling.pull(self._session, _reference(reference), Path(destination), zipped=zip)
+
+    # --- looking ---
+
+    def check(self, reference: str | Reference | None = None, *, data: bool = False) -> "Report":
+        """Check signatures, places and ciphertext, which needs no key; with `data` plaintext as well.
+
+        Raises:
+            Refused, NotFound, Unavailable: the trust documents themselves do not verify.
+        """
+        from vault.actions import checking
+
+        return checking.check(self._session, None if reference is None else _reference(reference), data=data)
+
+    def list(self, below: str = "") -> "Sequence[ModelRow]":
+        """List models, one row each; `below` narrows to one, or to those under a folder such as `nepse`.
+
+        Raises:
+            Refused, Unavailable.
+        """
+        from vault.actions import listing
+
+        return listing.overview(self._session, _given(names.model, below) if below else "")
+
+    def versions(self, name: str) -> "Sequence[Release]":
+        """List a model's verified versions, newest first.
+
+        Raises:
+            NotFound, Refused, Unavailable.
+        """
+        from vault.actions import listing
+
+        return listing.releases(self._session, _given(names.model, name))[0]
+
+    def history(self, name: str) -> "Sequence[Event]":
+        """Tell what happened to a model, newest first, as the signed records say it.
+
+        Raises:
+            NotFound, Refused, Unavailable.
+        """
+        from vault.actions import listing
+
+        return listing.history(self._session, _given(names.model, name))
+
+    def show(self, reference: str | Reference) -> "Details":
+        """Describe one version; its confidential half only where this identity may read it.
+
+        Raises:
+            NotFound, Refused, Unavailable.
+        """
+        from vault.actions import listing
+
+        return listing.show(self._session, _reference(reference))
+
+    def export_trust(self) -> bytes:
+        """Write a trust file for a container: this vault's pin, floors, and the allowance in force.
+
+        Raises:
+            Refused, NotFound, Unavailable.
+        """
+        from vault.actions import trusting
+
+        return trusting.export_trust(self._session)
+
+
+def open(
+    location: Location | None = None,
+    *,
+    identity: Location | HeldIdentity | None = None,
+    env: str | None = None,
+    allow: Allow | None = None,
+    trust: Location | None = None,
+    **display: Any,
+) -> Vault:
+    """Open a vault that is trusted on this machine; what is not said comes from the settings.
+
+    `identity` is a file or an unlocked identity; it is unlocked when it is
+    first needed, once per process. `env` is the environment of references that
+    name none (dev). `allow` is the operator's own allowance, such as
+    `{"skops_types": ["mypackage.MyTransformer"]}`. `trust` is a trust file.
+
+    Raises:
+        Refused: the location is not trusted here, or a trust file or memory is damaged.
+        ValueError: no location is known, or an argument has no such value.
+    """
+    held = None if identity is None or isinstance(identity, str | os.PathLike) else identity
+    settings = opening.gather(
+        {
+            "vault": None if location is None else os.fspath(location),
+            "identity": None if held is not None or identity is None else os.fspath(identity),  # type: ignore[arg-type]
+            "env": env,
+            "trust": None if trust is None else os.fspath(trust),
+            **display,
+        }
+    )
+    environment = DEV if settings.env is None else _given(names.environment, settings.env)
+    session = opening.open_session(
+        settings, opening.locate(settings), allow=_allowance(allow), environment=environment
+    )
+    if held is not None:
+        session.unlock = lambda: held
+    return Vault(session, settings)
+
+
+def init(
+    location: Location | None = None,
+    *,
+    name: str | None = None,
+    identity: Location | None = None,
+    recipient: str = "hybrid",
+    no_passphrase: bool = False,
+    services: "Sequence[Joining]" = (),
+    recovery: Location | None = None,
+    policy: Location | None = None,
+    created: "Callable[[NewVault], None] | None" = None,
+    **display: Any,
+) -> Vault:
+    """Make a vault for one owner: identity, root, policy, recovery key; trusted here from now on.
+
+    `created` is told where things were written. `services` are loaders that
+    may read prod (`vault.joining`). `recipient` is `hybrid` (post-quantum) or
+    `x25519`. `policy` is a policy file in place of `policies/solo.yaml`.
+
+    Raises:
+        Conflict: there is a vault already.
+        NoUsableKey: no passphrase is to be had.
+        ValueError, Malformed, Unavailable.
+    """
+    from vault.actions import founding
+
+    settings = opening.gather(
+        {
+            "vault": None if location is None else os.fspath(location),
+            "identity": None if identity is None else os.fspath(identity),
+            **display,
+        }
+    )
+    store = opening.locate(settings)
+    made, owner = founding.found_vault(
+        settings,
+        store,
+        name=name,
+        kind=recipient,
+        services=services,
+        protect=not no_passphrase,
+        recovery=None if recovery is None else Path(recovery),
+        policy=None if policy is None else os.fspath(policy),
+    )
+    if created is not None:
+        created(made)
+    environment = DEV if settings.env is None else _given(names.environment, settings.env)
+    session = opening.open_session(settings, store, allow=Allowance(), environment=environment)
+    session.unlock = lambda: owner
+    return Vault(session, settings)
+
+
+def inspect(path: Location) -> "Inspection":
+    """Tell what a file would do if it were loaded; it is never loaded.
+
+    Raises:
+        NotFound, Unavailable: it is not there, or cannot be read.
+    """
+    from vault.actions import inspecting
+
+    return inspecting.inspect(Path(path))
+
+
+def _allowance(allow: Allow | None) -> Allowance:
+    if allow is None or isinstance(allow, Allowance):
+        return allow or Allowance()
+    known = {"formats", "skops_types", "pickle_globals", "onnx_domains"}
+    if unknown := set(allow) - known:
+        raise TypeError(f"allow= has {', '.join(sorted(known))}, not {', '.join(sorted(unknown))}.")
+    for key, value in allow.items():
+        if isinstance(value, str):
+            raise TypeError(f"allow={{{key!r}: …}} is a list of names.")
+    return Allowance(**{key: frozenset(value) for key, value in allow.items()})  # type: ignore[arg-type]
+
+
+def _reference(given: str | Reference) -> Reference:
+    return given if isinstance(given, Reference) else _given(names.reference, given)
+
+
+def _version(given: str | int | None) -> names.Version | None:
+    return None if given is None else _given(names.version, str(given))
+
+
+def _given(parse: Callable[[str], T], text: str) -> T:
+    """Parse what a caller gave: a mistake of theirs is a ValueError, not a refusal."""
+    if not isinstance(text, str):
+        raise TypeError(f"text is expected, not {type(text).__name__}")
+    try:
+        return parse(text)
+    except Malformed as error:
+        raise ValueError(error.message) from None

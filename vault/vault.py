@@ -139,9 +139,7 @@ class Vault:
         """
         from vault.actions import packing
 
-        several = isinstance(source, Sequence) and not isinstance(
-            source, str | bytes | bytearray | memoryview
-        )
+        sources: list[Any] = [*source] if isinstance(source, list | tuple) else [source]
         labels = packing.Labels(metrics or {}, params or {}, features, notes, tuple(tags))
         return packing.push(
             self._session,

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vault.core import joblib_container, npy, pickle_vm
+from vault.core import joblib_container, npy, pickle_host, pickle_vm
 from vault.core.pins import ARRAY_WRAPPER
 from vault.errors import FormatRefused, PickleRefused
 
@@ -94,8 +94,8 @@ class Tracer:
             raise PickleRefused("The pickle fills a plain value.", subject=self.subject)
 
 
-def trace(data: bytes | memoryview, *, joblib: bool, subject: str = "") -> Trace:
-    """Trace a pickle, or with `joblib` a joblib file, compressed or not.
+def trace(data: bytes | memoryview, *, joblib: bool = True, subject: str = "") -> Trace:
+    """Trace a joblib file, compressed or not, or without `joblib` a plain pickle only.
 
     Raises:
         PickleRefused: it does something that the gate never permits.
@@ -123,7 +123,7 @@ def trace_with(tracer: Tracer, data: bytes | memoryview) -> Trace:
     )
 
 
-def raw_array(target: Any, state: Any, item_size: Any, subject: str) -> pickle_vm.RawArray:
+def raw_array(target: Any, state: Any, item_size: Any, subject: str) -> pickle_host.RawArray:
     """Work out what follows a joblib array wrapper, from the wrapper's own state.
 
     `item_size` gives the size in bytes of one item of the wrapper's dtype, or
@@ -141,7 +141,7 @@ def raw_array(target: Any, state: Any, item_size: Any, subject: str) -> pickle_v
     if alignment not in (None, 16) or state["order"] not in ("C", "F"):
         raise PickleRefused("A joblib array has an unknown order or alignment.", subject=subject)
     size = item_size(state["dtype"], subject)
-    return pickle_vm.RawArray(
+    return pickle_host.RawArray(
         size=None if size is None else size * math.prod(shape),
         aligned=alignment is not None,
         finish=lambda content: target,

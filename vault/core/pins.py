@@ -5,6 +5,7 @@ signed by its publisher; the allowance is the operator's own. Neither replaces
 the other: a list that only the signer controls protects from nobody else.
 """
 
+import re
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -185,6 +186,11 @@ _NEVER_LAST: Final = frozenset(
         "vars",
     ]
 )
+# How NumPy and Cython restore objects: dunder names that do nothing by themselves. The gate calls none of them.
+_REBUILDERS: Final = frozenset(
+    f"numpy.random._pickle.__{kind}_ctor" for kind in ("bit_generator", "generator", "randomstate")
+)
+_CYTHON: Final = re.compile(r"(numpy|scipy|sklearn)(\.\w+)*\.__pyx_unpickle_\w+")
 # joblib's own wrapper of arrays names no file and is read by this package's reader, never by joblib.
 ARRAY_WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
 
@@ -195,7 +201,7 @@ def is_forbidden(name: str) -> bool:
     That is: callables that run code, open files, reach attributes or call
     something later, and everything in modules that exist for such things.
     """
-    if name == ARRAY_WRAPPER:
+    if name == ARRAY_WRAPPER or name in _REBUILDERS or _CYTHON.fullmatch(name):
         return False
     parts = name.split(".")
     if any(part.startswith("__") for part in parts) or name in _NEVER_NAMES or parts[-1] in _NEVER_LAST:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from vault.core import joblib_container, native_state, pickle_trace, pickle_vm, pins
+from vault.core import joblib_container, native_state, pickle_host, pickle_trace, pickle_vm, pins
+from vault.core.pickle_globals import DTYPE, FROM_BUFFER, NDARRAY, RECONSTRUCT, SCALAR, STAND_INS
 from vault.core.pins import ARRAY_WRAPPER
-from vault.core.skops_types import DEFAULT_SKOPS_TYPES, NUMPY_SCALARS
+from vault.core.skops_types import NUMPY_SCALARS
 from vault.errors import MissingLibrary, PickleRefused, Refused
 
 if TYPE_CHECKING:
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 
 PROTOCOL: Final = 5
 
-_DTYPE: Final = "numpy.dtype"
-_NDARRAY: Final = "numpy.ndarray"
-_RECONSTRUCT: Final = frozenset({"numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct"})
-_FROM_BUFFER: Final = frozenset({"numpy._core.numeric._frombuffer", "numpy.core.numeric._frombuffer"})
-_SCALAR: Final = frozenset({"numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar"})
 _PLAIN_CALLS: Final = {
     "builtins.bytearray": bytearray,
     "builtins.complex": complex,
@@ -35,19 +31,7 @@ _PLAIN_CALLS: Final = {
     "builtins.set": set,
     "builtins.slice": slice,
 }
-# What the gate builds itself: nothing is imported for these names.
-STAND_INS: Final = (
-    frozenset({_DTYPE, _NDARRAY, ARRAY_WRAPPER})
-    | _RECONSTRUCT
-    | _FROM_BUFFER
-    | _SCALAR
-    | frozenset(_PLAIN_CALLS)
-)
 _PLAIN_RESTORER: Final = "sklearn.base.BaseEstimator.__setstate__"  # updates __dict__ and compares versions
-# Estimators without compiled state of their own that pass through the gate by default.
-DEFAULT_PICKLE_GLOBALS: Final = (
-    frozenset(name for name in DEFAULT_SKOPS_TYPES if name.startswith("sklearn.")) | STAND_INS | NUMPY_SCALARS
-)
 
 
 def dump(obj: object, *, container: Literal["joblib", "pickle"] = "joblib") -> tuple[bytes, tuple[str, ...]]:
@@ -102,17 +86,13 @@ def load(admitted: "Admitted", allowance: AbstractSet[str]) -> Any:
 
 
 def restore(data: bytes | memoryview, usable: AbstractSet[str], *, joblib: bool, subject: str = "") -> Any:
-    """Run a pickle with exactly the globals in `usable`; the whole stream is traced first.
+    """Run a pickle that was traced, with exactly the globals in `usable`.
 
     Raises:
         PickleRefused: an effect that is not permitted, or state that cannot be checked.
         FormatRefused: compiled state out of range.
     """
     content = joblib_container.unpack(data, subject=subject) if joblib else memoryview(data)
-    tracer = pickle_trace.Tracer(joblib=joblib, subject=subject)
-    pickle_vm.run(content, tracer, subject=subject)
-    for name in sorted(tracer.globals):
-        _check_name(name, usable, subject)
     result = pickle_vm.run(content, _Gate(usable, joblib, subject), subject=subject).result
     native_state.check(result, subject=subject)
     return result
@@ -126,17 +106,17 @@ class _StandIn:
 
 
 @dataclass(slots=True, eq=False)
-class _DtypeDraft(pickle_vm.Draft):
+class _DtypeDraft(pickle_host.Draft):
     code: Any
 
 
 @dataclass(slots=True, eq=False)
-class _ArrayDraft(pickle_vm.Draft):
+class _ArrayDraft(pickle_host.Draft):
     pass
 
 
 @dataclass(slots=True, eq=False)
-class _WrapperDraft(pickle_vm.Draft):
+class _WrapperDraft(pickle_host.Draft):
     pass
 
 
@@ -169,20 +149,18 @@ class _Gate:
     def call(self, function: Any, arguments: tuple[Any, ...]) -> object:
         """Build plain values and the parts of arrays; call nothing else."""
         if not isinstance(function, _StandIn):
-            raise self._refused(
-                f"it calls {getattr(function, '__name__', function)}, whose state cannot be checked"
-            )
+            raise self._unchecked("calls", function)
         name = function.name
         if name in _PLAIN_CALLS:
             return self._plain(name, arguments)
-        if name == _DTYPE and len(arguments) == 3 and arguments[1:] == (False, True):
+        if name == DTYPE and len(arguments) == 3 and arguments[1:] == (False, True):
             return _DtypeDraft(arguments[0])
-        if name in _RECONSTRUCT and arguments[1:] == ((0,), b"b") and _is_ndarray(arguments[0]):
+        if name in RECONSTRUCT and arguments[1:] == ((0,), b"b") and _is_ndarray(arguments[0]):
             return _ArrayDraft()
-        if name in _FROM_BUFFER and len(arguments) == 4:
+        if name in FROM_BUFFER and len(arguments) == 4:
             content, dtype, shape, order = arguments
             return self._array(content, dtype, shape, order == "F")
-        if name in _SCALAR and len(arguments) == 2 and type(arguments[1]) is bytes:
+        if name in SCALAR and len(arguments) == 2 and type(arguments[1]) is bytes:
             return self._array(arguments[1], arguments[0], (), fortran=False)[()]
         raise self._refused(f"it calls {name} in a way that is not known")
 
@@ -192,10 +170,9 @@ class _Gate:
             if kind.name == ARRAY_WRAPPER and self.joblib and not arguments and not keywords:
                 return _WrapperDraft()
             raise self._refused(f"it makes a {kind.name} in a way that is not known")
-        if not isinstance(kind, type) or kind.__new__ is not object.__new__ or arguments or keywords:
-            raise self._refused(
-                f"it makes a {getattr(kind, '__name__', kind)}, whose state cannot be checked"
-            )
+        makes_itself = any("__new__" in vars(base) for base in getattr(kind, "__mro__", ())[:-1])
+        if not isinstance(kind, type) or makes_itself or arguments or keywords:
+            raise self._unchecked("makes", kind)
         return object.__new__(kind)
 
     def build(self, target: Any, state: Any) -> object:
@@ -305,7 +282,7 @@ class _Gate:
             raise self._refused("it has an array whose shape is not made of whole numbers")
         return shape
 
-    def _wrapped(self, state: Any) -> pickle_vm.RawArray:
+    def _wrapped(self, state: Any) -> pickle_host.RawArray:
         """Read an array that joblib wrote, in place of joblib's own reader."""
         import numpy as np
 
@@ -325,7 +302,7 @@ class _Gate:
                 raise self._refused("it has an array of objects that is not one")
             return content
 
-        return pickle_vm.RawArray(raw.size, raw.aligned, finish)
+        return pickle_host.RawArray(raw.size, raw.aligned, finish)
 
     def _unchecked(self, verb: str, what: Any) -> PickleRefused:
         return self._refused(f"it {verb} {getattr(what, '__name__', what)}, whose state cannot be checked")
@@ -349,7 +326,7 @@ def _check_name(name: str, usable: AbstractSet[str], subject: str) -> None:
 
 
 def _is_ndarray(value: object) -> bool:
-    return isinstance(value, _StandIn) and value.name == _NDARRAY
+    return isinstance(value, _StandIn) and value.name == NDARRAY
 
 
 def _shaped(flat: Any, shape: tuple[int, ...], fortran: bool) -> Any:

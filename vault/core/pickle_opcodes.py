@@ -124,31 +124,40 @@ def looks_like_pickle(data: memoryview, *, limit: int = 1 << 20) -> bool:
     that happens to be made of opcode letters is not one unless it names a
     global in the form that the opcodes for it need.
     """
-    head = bytes(data[:limit])
-    at, names = 0, 0
-    while at < len(head):
+    ended, resolved, _ = _scan(bytes(data[:limit]))
+    return resolved > 0 and (ended or len(data) > limit)
+
+
+def text_globals(data: memoryview, *, limit: int = 1 << 20) -> frozenset[str]:
+    """Return the globals that an old pickle names in its text opcodes, as `module.name`."""
+    return _scan(bytes(data[:limit]))[2]
+
+
+def _scan(head: bytes) -> tuple[bool, int, frozenset[str]]:
+    """Step over opcodes; return whether STOP was met, how many globals, and those named in text."""
+    at, resolved = 0, 0
+    names: set[str] = set()
+    while 0 <= at < len(head):
         code = head[at]
         at += 1
         if code == STOP:
-            return names > 0
+            return True, resolved, frozenset(names)
         if code in (GLOBAL, 0x69):
             lines = head[at : at + 2 * _SCAN_LINES].split(b"\n", 2)
             if len(lines) < 3 or not all(_DOTTED.fullmatch(line) for line in lines[:2]):
-                return False
+                return False, 0, frozenset(names)
+            names.add(b".".join(lines[:2]).decode("ascii", "replace"))
             at += len(lines[0]) + len(lines[1]) + 2
-            names += 1
+            resolved += 1
         elif code in _LINE:
-            end = head.find(b"\n", at, at + _SCAN_LINES)
-            if end < 0:
-                return False
-            at = end + 1
+            at = head.find(b"\n", at, at + _SCAN_LINES) + 1 or -1
         elif code in _SIZED:
             width = _SIZED[code]
             at += width + int.from_bytes(head[at : at + width], "little")
         elif code in _FIXED:
             at += _FIXED[code]
         elif code in _BARE:
-            names += code == STACK_GLOBAL
+            resolved += code == STACK_GLOBAL
         else:
-            return False
-    return names > 0 and len(data) > limit
+            return False, 0, frozenset(names)
+    return False, resolved if at >= 0 else 0, frozenset(names)

@@ -317,14 +317,6 @@ class _Machine:
         """SHORT_BINUNICODE, BINUNICODE, BINUNICODE8."""
         self.stack.append(str(self.take(self.number(width)), "utf-8"))
 
-    def pop_mark(self) -> None:
-        """POP_MARK: drop everything above the last mark, as picklers of recursive tuples do."""
-        self.items()
-
-    def drop(self) -> None:
-        """POP: drop one value."""
-        self.pop()
-
     def two_names(self) -> None:
         """GLOBAL: module and name as two lines."""
         module = self.line()
@@ -346,6 +338,10 @@ class _Machine:
         self.set_items([key, value])
 
 
+def _done(dropped: object) -> None:
+    """Drop a value, as picklers of recursive tuples do."""
+
+
 _UNBUILDABLE: Final = frozenset(
     {bool, bytearray, bytes, complex, dict, float, frozenset, int, list, set, str, tuple, type, type(None)}
 )
@@ -354,8 +350,8 @@ _TABLE: Final[dict[int, Callable[[_Machine], None]]] = {
     op.PROTO: _Machine.proto,
     op.FRAME: _Machine.frame,
     op.MARK: lambda m: m.marks.append(len(m.stack)),
-    op.POP: _Machine.drop,
-    op.POP_MARK: _Machine.pop_mark,
+    op.POP: lambda m: _done(m.pop()),
+    op.POP_MARK: lambda m: _done(m.items()),
     op.NONE: lambda m: m.stack.append(None),
     op.NEWTRUE: lambda m: m.stack.append(True),
     op.NEWFALSE: lambda m: m.stack.append(False),

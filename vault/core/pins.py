@@ -186,7 +186,7 @@ _NEVER_LAST: Final = frozenset(
         "vars",
     ]
 )
-# How NumPy and Cython restore objects: dunder names that do nothing by themselves. The gate calls none of them.
+# How NumPy and Cython restore objects. The gate calls none of them as long as it cannot check the state.
 _REBUILDERS: Final = frozenset(
     f"numpy.random._pickle.__{kind}_ctor" for kind in ("bit_generator", "generator", "randomstate")
 )

@@ -57,9 +57,15 @@ CONTENT: Final = {"model.json": b'{"weights":[1,2,3]}', "features.json": b'["age
 # Two data scientists publish; two of ann, bob and cat, but no publisher, approve; rex promotes.
 TEAM: Final = """
 roles:
-  owner: {allow: [{actions: [load], env: [dev, staging, prod]}, {actions: [withdraw, rotate], env: [dev, prod]}]}
+  owner:
+    allow:
+      - {actions: [load], env: [dev, staging, prod]}
+      - {actions: [withdraw, rotate], env: [dev, prod]}
   data-scientist: {allow: [{actions: [publish, load], env: [dev]}, {actions: [load], env: [staging]}]}
-  release-manager: {allow: [{actions: [load], env: [staging, prod]}, {actions: [approve, withdraw], env: [prod]}]}
+  release-manager:
+    allow:
+      - {actions: [load], env: [staging, prod]}
+      - {actions: [approve, withdraw], env: [prod]}
   releaser:
     allow:
       - {actions: [load], env: [dev, staging]}
@@ -180,7 +186,7 @@ class Built:
         pins: Mapping[str, tuple[str, ...]] | None = None,
         session: Session | None = None,
     ) -> Reference:
-        """Publish files; what is called `model.…` has the role `model`, what is in `artifacts/` `artifact`."""
+        """Publish files; `model.…` has the role `model`, and what is in `artifacts/` is an artifact."""
         package = [
             package_file(path, data, (pins or {}).get(path, ()))
             for path, data in sorted((CONTENT if files is None else files).items())

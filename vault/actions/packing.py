@@ -1,16 +1,15 @@
 """Package files that exist: a file, a folder, a zip archive, bytes or a stream."""
 
-import mmap
 import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, BinaryIO
 
-from vault.actions import provenance
+from vault.actions import local_files, provenance
 from vault.actions.publish import BytesSource, Contents, PackageFile, publish
 from vault.actions.session import Session
 from vault.core import formats, limits, names, static_stage, zip_reader
@@ -106,7 +105,7 @@ def _from_path(path: FilePath) -> Iterator[_Found]:
     elif stat.S_ISREG(mode):
         yield _on_disk(_package_path(path.name), path)
     else:
-        raise _not_a_file(path)
+        raise local_files.not_a_file(path)
 
 
 def _from_folder(top: FilePath, folder: FilePath) -> Iterator[_Found]:
@@ -117,7 +116,7 @@ def _from_folder(top: FilePath, folder: FilePath) -> Iterator[_Found]:
         elif entry.is_file(follow_symlinks=False):
             yield _on_disk(_package_path(path.relative_to(top).as_posix()), path)
         else:
-            raise _not_a_file(path)
+            raise local_files.not_a_file(path)
 
 
 def _from_zip(path: FilePath) -> Iterator[_Found]:
@@ -140,7 +139,7 @@ def _from_stream(stream: BinaryIO) -> _Found:
         return nullcontext(LocalSource(file.fileno(), size, "stream"))
 
     def view() -> AbstractContextManager[memoryview]:
-        return _mapped(file.fileno(), size)
+        return local_files.mapped(file.fileno(), size)
 
     with view() as whole:
         path = _name_for(whole)
@@ -152,41 +151,7 @@ def _in_memory(path: Path, data: memoryview) -> _Found:
 
 
 def _on_disk(path: Path, file: FilePath) -> _Found:
-    @contextmanager
-    def descriptor() -> Iterator[tuple[int, int]]:
-        try:
-            opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise Unavailable(f"{file} cannot be read: {error.strerror}.", subject=str(file)) from None
-        try:
-            found = os.fstat(opened)
-            if not stat.S_ISREG(found.st_mode):
-                raise _not_a_file(file)
-            yield opened, found.st_size
-        finally:
-            os.close(opened)
-
-    @contextmanager
-    def source() -> Iterator[Source]:
-        with descriptor() as (opened, size):
-            yield LocalSource(opened, size, str(file))
-
-    @contextmanager
-    def view() -> Iterator[memoryview]:
-        with descriptor() as (opened, size), _mapped(opened, size) as whole:
-            yield whole
-
-    return _Found(path, source, view)
-
-
-@contextmanager
-def _mapped(descriptor: int, size: int) -> Iterator[memoryview]:
-    """Show a file's bytes without reading them all into memory."""
-    if size == 0:
-        yield memoryview(b"")
-        return
-    with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as whole:
-        yield whole
+    return _Found(path, lambda: local_files.source(file), lambda: local_files.view(file))
 
 
 def _classified(session: Session, found: _Found, *, alone: bool, role: str | None) -> PackageFile:
@@ -231,7 +196,3 @@ def _package_path(text: str) -> Path:
         return names.path(text)
     except Malformed as error:
         raise ValueError(f"A package cannot hold this name: {error.message}") from None
-
-
-def _not_a_file(path: FilePath) -> ValueError:
-    return ValueError(f"{path} is a link, a device or a pipe; a package holds regular files only.")

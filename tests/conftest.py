@@ -1,0 +1,25 @@
+"""Keep every test away from this user's own identities, settings and vaults; set hypothesis up."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Machines that run tests are slow at times, so no example has a deadline; CI runs the same examples each time.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Be a user with an empty home and no settings, for as long as the tests run."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(("MVAULT_", "XDG_")):
+            del os.environ[name]
+    os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
+    yield
+    os.environ.clear()
+    os.environ.update(before)

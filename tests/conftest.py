@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Machines that run tests are slow at times, so no example has a deadline; CI runs the same examples each time.
+# Test machines are slow at times, so no example has a deadline; CI tries the same examples each time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
@@ -19,6 +20,10 @@ def _nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for name in before:
         if name.startswith(("MVAULT_", "XDG_")):
             del os.environ[name]
+    home = Path.home()
+    # npm, which installs an independent implementation to compare with, keeps its configuration.
+    os.environ.setdefault("NPM_CONFIG_USERCONFIG", str(home / ".npmrc"))
+    os.environ.setdefault("NPM_CONFIG_CACHE", str(home / ".npm"))
     os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
     yield
     os.environ.clear()

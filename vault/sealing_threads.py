@@ -74,16 +74,16 @@ class Crew:
             Thread(target=self._guard, args=(work, index), name=f"sealing-{index}", daemon=True)
             for index in range(1, self.threads)
         ]
-        started: list[Thread] = []
         try:
             for thread in others:
                 thread.start()
-                started.append(thread)
         except RuntimeError:
             self._fail(errors.Unavailable("The system lets this process start no more threads."))
+        except BaseException as failure:  # an interrupt
+            self._fail(failure)
         else:
             self._guard(work, 0)
-        for thread in started:
+        for thread in others:
             self._join(thread)
         if self._failures:
             raise self._failures[0]

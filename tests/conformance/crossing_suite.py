@@ -10,7 +10,8 @@ from typing import ClassVar
 import pytest
 
 from tests.conformance import processes, worker
-from tests.conformance.store_suite import WRITERS, StoreSuite, check_race, get
+from tests.conformance.creating_suite import WRITERS, check_race, get
+from tests.conformance.store_suite import StoreSuite
 from tests.faults import every_operation
 from vault.ports import Store
 from vault.storage.memory import MemoryStore

@@ -5,7 +5,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.conformance.store_suite import StoreSuite, put
+from tests.conformance.creating_suite import put
+from tests.conformance.store_suite import StoreSuite
 from tests.faults import (
     VERBS,
     Fault,

@@ -9,8 +9,8 @@ from types import MappingProxyType
 import pytest
 
 from tests.conformance import worker
+from tests.conformance.creating_suite import put
 from tests.conformance.crossing_suite import CrossingSuite
-from tests.conformance.store_suite import put
 from vault.ports import Store
 from vault.storage import local_draft
 from vault.storage.local import LocalStore

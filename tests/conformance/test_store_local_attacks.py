@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.store_suite import get, put
+from tests.conformance.creating_suite import get, put
 from vault.errors import Conflict, NotFound, Unavailable, VaultError
 from vault.storage import local_draft
 from vault.storage.local import LocalStore

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.conformance.store_suite import StoreSuite, put
+from tests.conformance.creating_suite import put
+from tests.conformance.store_suite import StoreSuite
 from vault.ports import Store
 from vault.storage.memory import MemoryStore
 

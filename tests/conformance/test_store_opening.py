@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.store_suite import get, put
+from tests.conformance.creating_suite import get, put
 from vault.storage.local import LocalStore
 from vault.storage.opening import open_store
 

@@ -95,18 +95,24 @@ def test_a_fault_in_the_callers_own_thread_is_raised_even_if_it_is_no_ordinary_e
     assert isinstance(failure, KeyboardInterrupt)
 
 
-def test_a_system_without_threads_to_spare_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [(RuntimeError("can't start new thread"), Unavailable), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+def test_a_thread_that_does_not_start_ends_those_that_did(
+    monkeypatch: pytest.MonkeyPatch, raised: BaseException, seen: type[BaseException]
+) -> None:
     class NoThread(threading.Thread):
         def start(self) -> None:
             if self.name == "sealing-2":
-                raise RuntimeError("can't start new thread")
+                raise raised
             super().start()
 
     monkeypatch.setattr(sealing_threads, "Thread", NoThread)
     failure = outcome(
         lambda: sealing.seal(BytesSource(PLAIN), BytesSink(), file_key=FILE_KEY, nonce=NONCE, threads=4)
     )
-    assert isinstance(failure, Unavailable)
+    assert type(failure) is seen
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

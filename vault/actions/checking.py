@@ -68,12 +68,30 @@ def check(session: Session, reference: Reference | None, *, data: bool) -> Repor
     if reference is not None:
         checker.reference(reference)
         return report
-    for model in models(session):
-        for version in resolving.version_names(session, model):
-            checker.version(model, version)
-    for where in all_channels(session):
+    listed = [
+        (model, version) for model in models(session) for version in resolving.version_names(session, model)
+    ]
+    known_versions, known_channels = _remembered(session)
+    for model, version in dict.fromkeys([*listed, *known_versions]):
+        checker.version(model, version)
+    for where in dict.fromkeys([*all_channels(session), *known_channels]):
         checker.channel(where)
     return report
+
+
+def _remembered(session: Session) -> tuple[list[tuple[Model, Version]], list[Channel]]:
+    """Give what this client has seen: a version or channel that is gone altogether is listed nowhere."""
+    known = session.memory.load()
+    versions = [
+        (names.model(model), names.version(version))
+        for model, _, version in (key.rpartition(":") for key in known.versions)
+    ]
+    channels = [
+        Channel(names.environment(environment), names.slot(slot), names.model(model))
+        for environment, slot, model in (key.split("/", 2) for key in known.channels)
+        if environment in session.trust().policy.environments
+    ]
+    return versions, channels
 
 
 def models(session: Session) -> Iterator[Model]:

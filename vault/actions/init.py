@@ -57,6 +57,7 @@ def init(
     Raises:
         Conflict: there is a vault already.
         ValueError: the identity's age key is of another kind, or the policy has no owner.
+        Malformed: the policy does not hold together, so that no client would accept it.
         Unavailable: the store failed; run it again in an empty place.
     """
     check_empty(store)
@@ -69,20 +70,25 @@ def init(
                 "one kind is used throughout."
             )
     recovery = recipients.generate_identity(kind, random)
-    keep_recovery(recovery.encode())
     private = {place: recipients.generate_identity(kind, random) for place in source.environments}
     first = _root(owner, now, random)
     signer = [(Digest(owner.key_id), owner.sign)]
     root_payload = trust.encode(first)
     vault = envelope.digest(root_payload)
-    document = _policy(store, vault, people, source, private, recovery.recipient(), now)
+    public = {place: secret.recipient() for place, secret in private.items()}
+    document = _policy(vault, people, source, public, recovery.recipient(), now)
+    policy_payload = policy_document.encode(document)
+    policy_document.parse(policy_payload, "The policy")
+    keep_recovery(recovery.encode())
+    for recipient in (*parsed.values(), *public.values(), recovery.recipient()):
+        keyring.store_recipient(store, recipient.encode())
     for place, secret in private.items():
         _wrap(store, secret, place, document, parsed, recovery.recipient(), random)
     objects.create(store, layout.VAULT, strict_json.encode({"format": FORMAT}))
     objects.create(
         store,
         layout.policy(1),
-        envelope.serialise(envelope.sign(policy.KIND, policy_document.encode(document), signer)),
+        envelope.serialise(envelope.sign(policy.KIND, policy_payload, signer)),
     )
     objects.create(store, layout.README, readme(vault, kind).encode("utf-8"))
     # Last: before it there is no vault here, and a second try finds the place free.
@@ -123,11 +129,10 @@ def _root(owner: HeldIdentity, now: str, random: Random) -> Root:
 
 
 def _policy(
-    store: Store,
     vault: Digest,
     people: Sequence[Joining],
     source: PolicySource,
-    private: Mapping[Environment, Identity],
+    public: Mapping[Environment, Recipient],
     recovery: Recipient,
     now: str,
 ) -> Policy:
@@ -136,12 +141,12 @@ def _policy(
     if template is None:
         raise ValueError("The policy has no principal 'owner', for whom the new identity would stand.")
     loader = Principal("loader")
-    members = {owner.name: _member(store, owner, template)}
+    members = {owner.name: _member(owner, template)}
     for joining in services:
         if joining.name in members:
             raise ValueError(f"{joining.name} is named twice.")
         described = PrincipalSource(policy.SERVICE, (owner.name,), (loader,), None)
-        members[joining.name] = _member(store, joining, described)
+        members[joining.name] = _member(joining, described)
     return Policy(
         vault=vault,
         root_version=1,
@@ -156,19 +161,19 @@ def _policy(
         environments={
             name: EnvironmentRule(
                 name,
-                (Epoch(1, _recipient_id(store, private[name].recipient())),),
+                (Epoch(1, _recipient_id(public[name])),),
                 entry.formats,
                 entry.require,
             )
             for name, entry in source.environments.items()
         },
-        recovery=(_recipient_id(store, recovery),),
+        recovery=(_recipient_id(recovery),),
         log_writers=(),
         witnesses=(),
     )
 
 
-def _member(store: Store, joining: Joining, described: PrincipalSource) -> Member:
+def _member(joining: Joining, described: PrincipalSource) -> Member:
     public = ed25519.PublicKey.parse(joining.public)
     return Member(
         name=joining.name,
@@ -177,12 +182,12 @@ def _member(store: Store, joining: Joining, described: PrincipalSource) -> Membe
         roles=described.roles,
         models=described.models,
         keys=(Key(public.raw, Digest(public.key_id), revoked=False, until=None),),
-        recipients=(_recipient_id(store, recipients.parse_recipient(joining.recipient)),),
+        recipients=(_recipient_id(recipients.parse_recipient(joining.recipient)),),
     )
 
 
-def _recipient_id(store: Store, found: Recipient) -> RecipientId:
-    return RecipientId(found.kind, keyring.store_recipient(store, found.encode()))
+def _recipient_id(found: Recipient) -> RecipientId:
+    return RecipientId(found.kind, keyring.recipient_digest(found.encode()))
 
 
 def _wrap(

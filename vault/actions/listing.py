@@ -105,7 +105,7 @@ def overview(session: Session, below: str = "") -> list[ModelRow]:
         in_use = _in_use(session, model)
         channels = {place: str(version) for place, (version, _) in in_use.items()}
         rows.append(ModelRow(model, newest, len(listed), channels))
-    return rows
+    return sorted(rows, key=lambda row: row.model)
 
 
 def history(session: Session, model: Model) -> list[Event]:

@@ -2,13 +2,15 @@
 
 import os
 import secrets
+import shlex
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vault import memory, settings
 from vault.actions.session import HeldIdentity, Session
-from vault.core import limits, trustfile
+from vault.core import layout, limits, trustfile
 from vault.core.allowance import Allowance
 from vault.core.memory_format import Memory
 from vault.core.names import Environment
@@ -51,11 +53,15 @@ def locate(found: Settings) -> Store:
 def open_session(found: Settings, store: Store, *, allow: Allowance, environment: Environment) -> Session:
     """Open a vault that is trusted here; nothing in it is read yet but what pins it.
 
+    What is odd about the settings is said with `warnings.warn`.
+
     Raises:
         Refused: the location is not trusted on this machine (`not-trusted`), or a trust file or memory
             is damaged.
+        NotFound: there is no vault there (`no-such-vault`).
         Unavailable: a file of this user's cannot be read.
     """
+    _warn(found.warnings)
     pinned = _pin(found, store)
     remembered = memory.ClientMemory(pinned.vault, found.state_dir, floor=pinned.floor)
     return Session(
@@ -75,13 +81,28 @@ def _pin(found: Settings, store: Store) -> TrustFile:
         return read_trust_file(found.trust)
     pin = memory.Pins(found.config_dir).get(store.location)
     if pin is None:
-        raise Refused(
-            f"{store.location} is not trusted on this machine.",
-            code="not-trusted",
-            subject=store.location,
-            hint=f"Ask its owner for the fingerprint, then: mvault trust {store.location} --root sha256:…",
-        )
+        raise _not_trusted(found.vault or store.location, store)
     return TrustFile(pin.root, Memory(pin.root), Allowance())
+
+
+def _not_trusted(asked: str, store: Store) -> NotFound | Refused:
+    """Say what is missing at a location, called as the user wrote it: the vault, or trust in it."""
+    quoted = shlex.quote(asked)
+    try:
+        store.stat(layout.root(1))
+    except NotFound:
+        return NotFound(
+            f"There is no vault at {asked}.",
+            code="no-such-vault",
+            subject=asked,
+            hint=f"Name another place with --vault or MVAULT_VAULT, or make one: mvault init {quoted}",
+        )
+    return Refused(
+        f"{asked} is not trusted on this machine.",
+        code="not-trusted",
+        subject=asked,
+        hint=f"Ask its owner for the fingerprint, then: mvault trust {quoted} --root sha256:…",
+    )
 
 
 def read_trust_file(path: Path) -> TrustFile:
@@ -113,11 +134,25 @@ def _union(left: Allowance, right: Allowance) -> Allowance:
 
 
 def unlocker(found: Settings) -> Callable[[], HeldIdentity] | None:
-    """Give what unlocks this user's identity when it is first needed, or None if there is none."""
+    """Give what unlocks this user's identity when it is first needed, or None if there is none.
+
+    What is odd about the identity file is said with `warnings.warn`.
+    """
     path = found.identity
     if path is None or (not path.exists() and found.source("identity") == settings.DEFAULT):
         return None
-    return lambda: identity_file.unlock(path, passphrases(found))
+
+    def unlock() -> HeldIdentity:
+        opened = identity_file.unlock(path, passphrases(found))
+        _warn(opened.warnings)
+        return opened
+
+    return unlock
+
+
+def _warn(sentences: tuple[str, ...]) -> None:
+    for sentence in sentences:
+        warnings.warn(sentence, stacklevel=4)
 
 
 def passphrases(found: Settings) -> PassphraseSource:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from vault.actions import keyring, objects, resolving
 from vault.actions.reading import find_sealing
 from vault.actions.session import Session
-from vault.core import admission, envelope, in_force, layout, names, policy, records
+from vault.core import admission, channels, envelope, in_force, layout, names, policy, records
 from vault.core.in_force import Channel, Signed
 from vault.core.names import Digest, Environment, Reference, Slot
 from vault.core.policy import EnvironmentRule
@@ -106,7 +106,7 @@ def _require_approvals(session: Session, target: Verified, where: Channel) -> No
         found,
         publishers=target.publishers,
         promoters=[target.authorised.member.name],
-        bar=0,
+        bar=channels.last_bar(resolving.judged(session, resolved, where), target.digest, found),
     )
     if len(counted) < rule.threshold:
         waiting = _could_approve(resolved, target, where) - counted
@@ -183,6 +183,9 @@ def _write(
         records.CHANNEL, records.encode_channel(record), [(Digest(identity.key_id), identity.sign)]
     )
     data = envelope.serialise(signed)
+    judged = in_force.channel_record(context, where, seq, data)
+    if isinstance(judged, Skipped):
+        raise Refused(judged.reason, code=judged.code, subject=str(where))
     try:
         objects.create(session.store, folder + layout.numbered(seq), data)
     except Conflict:
@@ -191,7 +194,4 @@ def _write(
             subject=str(where),
             hint=f"Look at what is there (mvault history {where.model}), then decide.",
         ) from None
-    judged = in_force.channel_record(context, where, seq, data)
-    if isinstance(judged, Skipped):
-        raise Refused(judged.reason, code=judged.code, subject=str(where))
     return judged

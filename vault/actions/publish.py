@@ -227,6 +227,8 @@ class _Publication:
         session = self._session
         data = envelope.serialise(signed)
         subject = f"{self._model}:{self._version}"
+        target = Target(self._version, signed.digest, None, open=False)
+        verified = admission.verify(self._authorised, target, data)
         try:
             objects.create(session.store, layout.manifest(self._model, self._version), data)
         except Conflict:
@@ -235,8 +237,6 @@ class _Publication:
                 subject=subject,
                 hint="Look at theirs, then run the same command again for the next version.",
             ) from None
-        target = Target(self._version, signed.digest, None, open=False)
-        verified = admission.verify(self._authorised, target, data)
         session.remember(self._authorised.resolved, verified)
 
 

@@ -32,7 +32,11 @@ def judged(session: Session, verified: Verified) -> Iterator[Signed[SealingRecor
     folder = layout.sealed(manifest.model, manifest.version)
     for number in reversed(objects.numbers(session.store, folder)):
         name = folder + layout.numbered(number)
-        data = objects.read_listed(session.store, name, limit=limits.ENVELOPE_BYTES)
+        try:
+            data = objects.read_listed(session.store, name, limit=limits.ENVELOPE_BYTES)
+        except Refused as refusal:  # too large for a record, so it is none
+            yield Skipped(name, refusal.message, refusal.code)
+            continue
         yield in_force.sealing_record(
             verified.authorised.resolved.context,
             manifest.model,

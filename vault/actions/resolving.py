@@ -1,11 +1,12 @@
 """From a reference to a verified manifest: admission steps 2 to 6 with their reading."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from vault.actions import objects
 from vault.actions.session import Observation, Session
-from vault.core import admission, channels, in_force, layout, limits, names
+from vault.core import admission, channels, in_force, layout, limits, memory_format, names
 from vault.core.channels import Evidence
 from vault.core.in_force import Channel, Signed
 from vault.core.memory_format import Memory
@@ -113,13 +114,12 @@ def channel(
         Refused: a record that is otherwise in force is final in its failures.
         Unavailable: a listed record cannot be read.
     """
-    found, _, skipped = channels.channel_in_force(
+    return channels.channel_in_force(
         authorised.resolved,
         where,
         judged(session, authorised.resolved, where),
-        lambda record: _evidence(session, authorised, where, record),
+        partial(_evidence, session, authorised, where),
     )
-    return found, skipped
 
 
 def judged(session: Session, resolved: Resolved, where: Channel) -> Iterator[Signed[ChannelRecord] | Skipped]:
@@ -157,7 +157,10 @@ def approvals(
     ):
         if count >= limits.PRINCIPALS:
             break
-        data = objects.read_listed(session.store, name, limit=limits.ENVELOPE_BYTES)
+        try:
+            data = objects.read_listed(session.store, name, limit=limits.ENVELOPE_BYTES)
+        except Refused:
+            continue  # too large for an approval
         entry = in_force.approval(resolved.context, where, manifest, data, name)
         if isinstance(entry, Signed):
             found.append(entry)
@@ -196,25 +199,18 @@ def history(session: Session, authorised: Authorised) -> list[Signed[ChannelReco
     """Give every record of a model in an environment, in all its slots, that holds or once held."""
     resolved = authorised.resolved
     found: list[Signed[ChannelRecord]] = []
-    rule = resolved.rule.require.approvals
     for name in session.store.list_folders(f"channels/{resolved.rule.name}/"):
         try:
             where = Channel(resolved.rule.name, names.slot(name.removesuffix("/")), authorised.model)
         except Refused:
             continue  # a stranger's folder
-        for entry in judged(session, resolved, where):
+        evidence = partial(_evidence, session, authorised, where)
+        records = list(judged(session, resolved, where))
+        for place, entry in enumerate(records):
             if isinstance(entry, Skipped):
                 continue
-            if rule is not None and entry.record.manifest is not None:
-                held, _, _ = channels.channel_in_force(
-                    resolved,
-                    where,
-                    [entry],
-                    lambda record, where=where: _evidence(session, authorised, where, record),  # type: ignore[misc]
-                )
-                if held is None:
-                    continue
-            found.append(entry)
+            if channels.missing_approvals(resolved, where, entry, records[place + 1 :], evidence) is None:
+                found.append(entry)
     return found
 
 
@@ -223,23 +219,27 @@ def _newest(session: Session, authorised: Authorised, skipped: tuple[Skipped, ..
     resolved, model = authorised.resolved, authorised.model
     passed = list(skipped)
     records = history(session, authorised)
+    excluded: set[Version] = set()
     for version in version_names(session, model):
         if not names.version_order(version).released:
             continue
         subject = f"{model}:{version}"
+        data = b""
         try:
-            verified = admission.verify(
-                authorised, Target(version, None, None), read_manifest(session, model, version)
-            )
+            data = read_manifest(session, model, version)
+            verified = admission.verify(authorised, Target(version, None, None), data)
             channels.target_of_version(resolved, version, verified.digest, records, subject)
         except Rollback:
             raise
         except (Refused, NotFound) as error:
             passed.append(Skipped(subject, error.message, error.code))
+            seen = resolved.remembered.versions.get(memory_format.version_key(model, version))
+            if seen is not None and in_force.offers(resolved.context, data, Digest(seen), subject):
+                excluded.add(version)  # it is there as it was; the policy or a record keeps it out
             continue
-        _check_newest(resolved.remembered, model, version)
+        _check_newest(resolved.remembered, model, version, excluded)
         return _finish(session, verified, tuple(passed))
-    _check_newest(resolved.remembered, model, None)
+    _check_newest(resolved.remembered, model, None, excluded)
     raise NotFound(
         f"There is no version of {model} in {resolved.rule.name}.",
         subject=model,
@@ -249,12 +249,14 @@ def _newest(session: Session, authorised: Authorised, skipped: tuple[Skipped, ..
     )
 
 
-def _check_newest(remembered: Memory, model: Model, newest: Version | None) -> None:
+def _check_newest(
+    remembered: Memory, model: Model, newest: Version | None, excluded: Collection[Version]
+) -> None:
     """Refuse where this client has seen a newer version than the store offers now."""
     order = None if newest is None else names.version_order(newest)
     prefix = f"{model}:"
     for key in remembered.versions:
-        if key.startswith(prefix):
+        if key.startswith(prefix) and key.removeprefix(prefix) not in excluded:
             known = names.version_order(key.removeprefix(prefix))
             if known.released and (order is None or known > order):
                 raise Rollback(

@@ -67,7 +67,7 @@ class _Saver:
         self._model = model
         self._described = described
         self._tolerance = tolerance
-        self._features = feature_names(model, described.sample_input)
+        self._features = feature_names(model, described.sample_input) or _named(described.artifacts)
         self._rows: Any = None
         self._expected: dict[str, Any] = {}
         self._parity: dict[str, JSONValue] = {}
@@ -239,6 +239,14 @@ def feature_names(model: Any, sample: Any) -> list[str] | None:
     if found is None:
         found = getattr(sample, "columns", None)
     return None if found is None else [str(name) for name in found]
+
+
+def _named(artifacts: Mapping[str, Any] | None) -> list[str] | None:
+    """Give the artifact `features` where it is a list of names."""
+    found = (artifacts or {}).get("features")
+    if isinstance(found, list | tuple) and found and all(isinstance(name, str) for name in found):
+        return list(found)
+    return None
 
 
 def class_labels(model: Any) -> list[Any] | None:

@@ -297,13 +297,17 @@ def seal(
 
 
 def open_package(sealed: Sealed, metadata: bytes | memoryview) -> Opened:
-    """Step 8, first half: `metadata.json` is what was signed.
+    """Step 8, first half: `metadata.json` is what was signed, and tells of every other file.
 
     Raises:
         DigestMismatch, Malformed.
     """
-    entry = sealed.verified.manifest.metadata
-    return Opened(sealed, manifest.parse_metadata(metadata, entry, sealed.verified.subject))
+    signed = sealed.verified.manifest
+    subject = sealed.verified.subject
+    found = manifest.parse_metadata(metadata, signed.metadata, subject)
+    if {*found.files, manifest.METADATA} != {entry.path for entry in signed.files}:
+        raise Malformed(f"{subject}: metadata.json and the manifest list different files.", subject=subject)
+    return Opened(sealed, found)
 
 
 def check_plaintext(opened: Opened, entry: FileEntry, size: int, sha256: bytes) -> None:

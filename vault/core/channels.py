@@ -1,9 +1,11 @@
 """Admission step 4: which version a channel names, or whether a version may be used in an environment."""
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
+from itertools import tee
 
-from vault.core import in_force, names
+from vault.core import in_force, limits, names
 from vault.core.in_force import Channel, Context, Signed
 from vault.core.names import Digest, Version
 from vault.core.records import Approval, ChannelRecord
@@ -23,9 +25,35 @@ class Evidence:
 def channel_records(
     context: Context, where: Channel, numbers: Iterable[int], read: Callable[[int], bytes]
 ) -> Iterator[Signed[ChannelRecord] | Skipped]:
-    """Judge a channel's records from the newest down, reading each only when asked for."""
+    """Judge a channel's records from the newest down, reading each only when asked for.
+
+    What `read` refuses, because it is too large for a record, is no record.
+    """
     for number in sorted(set(numbers), reverse=True):
-        yield in_force.channel_record(context, where, number, read(number))
+        try:
+            data = read(number)
+        except Refused as refusal:
+            yield Skipped(f"{where} record {number}", refusal.message, refusal.code)
+            continue
+        yield in_force.channel_record(context, where, number, data)
+
+
+def last_bar(
+    judged: Iterable[Signed[ChannelRecord] | Skipped], digest: Digest, approvals: Iterable[Signed[Approval]]
+) -> int:
+    """Give the number of the newest record that bars a digest, 0 if there is none.
+
+    `judged` comes from the newest down, and is read no further than below the
+    oldest of `approvals`: an older bar takes no vote from any of them.
+    """
+    oldest = min((entry.record.seq for entry in approvals), default=limits.NUMBER_MAX)
+    for entry in judged:
+        if isinstance(entry, Signed):
+            if entry.record.seq <= oldest:
+                break
+            if digest in entry.record.bars:
+                return entry.record.seq
+    return 0
 
 
 def channel_in_force(
@@ -33,39 +61,61 @@ def channel_in_force(
     where: Channel,
     judged: Iterable[Signed[ChannelRecord] | Skipped],
     evidence: Callable[[ChannelRecord], Evidence],
-) -> tuple[Signed[ChannelRecord] | None, tuple[Signed[Approval], ...], tuple[Skipped, ...]]:
+) -> tuple[Signed[ChannelRecord] | None, tuple[Skipped, ...]]:
     """Step 4: the newest record that holds, approvals included; what does not hold is absent.
 
     Raises:
         Refused: whatever `evidence` raises about a record that is otherwise in force is final.
     """
     skipped: list[Skipped] = []
+    (entries,) = tee(judged, 1)
+    for entry in entries:
+        missing = (
+            entry
+            if isinstance(entry, Skipped)
+            else missing_approvals(resolved, where, entry, copy(entries), evidence)
+        )
+        if missing is None and isinstance(entry, Signed):
+            return entry, tuple(skipped)
+        if missing is not None:
+            skipped.append(missing)
+    return None, tuple(skipped)
+
+
+def missing_approvals(
+    resolved: Resolved,
+    where: Channel,
+    entry: Signed[ChannelRecord],
+    below: Iterable[Signed[ChannelRecord] | Skipped],
+    evidence: Callable[[ChannelRecord], Evidence],
+) -> Skipped | None:
+    """Say that a record's approvals do not suffice; None where they do, or where none are asked for.
+
+    `below` are the older records, newest first: what one of them bars needs approvals anew.
+
+    Raises:
+        Refused: from `evidence`.
+    """
     rule = resolved.rule.require.approvals
-    for entry in judged:
-        if isinstance(entry, Skipped):
-            skipped.append(entry)
-            continue
-        if rule is None or entry.record.manifest is None:
-            return entry, (), tuple(skipped)
-        found = evidence(entry.record)
-        counted = in_force.approvers(
-            resolved.context,
-            rule,
-            found.approvals,
-            publishers=found.publishers,
-            promoters=entry.signers,
-            bar=0,
-        )
-        if len(counted) >= rule.threshold:
-            return entry, found.approvals, tuple(skipped)
-        skipped.append(
-            Skipped(
-                f"{where} record {entry.record.seq}",
-                f"{len(counted)} of {rule.threshold} approvals count",
-                "approvals-missing",
-            )
-        )
-    return None, (), tuple(skipped)
+    manifest = entry.record.manifest
+    if rule is None or manifest is None:
+        return None
+    found = evidence(entry.record)
+    counted = in_force.approvers(
+        resolved.context,
+        rule,
+        found.approvals,
+        publishers=found.publishers,
+        promoters=entry.signers,
+        bar=last_bar(below, manifest, found.approvals),
+    )
+    if len(counted) >= rule.threshold:
+        return None
+    return Skipped(
+        f"{where} record {entry.record.seq}",
+        f"{len(counted)} of {rule.threshold} approvals count",
+        "approvals-missing",
+    )
 
 
 def target_of_channel(where: Channel, found: Signed[ChannelRecord] | None) -> Target:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from vault.core import envelope, names, policy, records
+from vault.core import envelope, manifest, names, policy, records
 from vault.core.names import Digest, Environment, Model, Principal, Slot, Version
 from vault.core.policy import ApprovalRule, Member, Policy, PolicyId
 from vault.core.records import Approval, ChannelRecord, SealingRecord
@@ -106,6 +106,23 @@ def _allowed(context: Context, signers: Iterable[Member], action: str, where: Ch
         for signer in signers
         if policy.decide(context.policy, signer.name, action, where.model, where.environment).allowed
     )
+
+
+def offers(context: Context, data: bytes, remembered: Digest, subject: str) -> bool:
+    """Tell whether a manifest is the remembered one, with the signatures of all its publishers.
+
+    Keys that are revoked or retired serve here too: the question is whether the
+    store still holds what was seen in it, not whether it may be used.
+    """
+    try:
+        sealed = envelope.parse(data, kind=manifest.KIND, subject=subject)
+        if not envelope.same_digest(sealed.digest, remembered):
+            return False
+        publishers = manifest.parse(sealed.payload, subject).publishers
+    except Refused:
+        return False
+    known = {key_id: key.public for key_id in publishers if (key := context.policy.key(key_id))}
+    return envelope.signers(sealed, known) == set(publishers)
 
 
 # --- channel records ---

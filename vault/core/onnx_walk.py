@@ -110,7 +110,7 @@ def is_model(data: bytes | memoryview) -> bool:
     seen: set[int] = set()
     try:
         at = 0
-        while at < len(view) and len(seen) < 4:
+        while at < len(view) and not seen >= {1, 7}:
             number, wire, at = reader.tag(at, len(view))
             known = MESSAGES["Model"].get(number)
             if known is None or wire != (_VARINT if number in (1, 5) else _BYTES):
@@ -125,7 +125,7 @@ def is_model(data: bytes | memoryview) -> bool:
                 return False
     except FormatRefused:
         return False
-    return 7 in seen and 1 in seen
+    return seen >= {1, 7}
 
 
 def _refused(message: str, subject: str) -> FormatRefused:

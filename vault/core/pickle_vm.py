@@ -241,12 +241,6 @@ class _Machine:
             raise self.bad("sets the state of a global or of a plain value")
         if type(state) is dict and any(type(key) is not str or key.startswith("__") for key in state):
             raise self.bad("sets an attribute whose name is special, or not text")
-        if (
-            type(state) is tuple
-            and len(state) == 2
-            and all(part is None or type(part) is dict for part in state)
-        ):
-            raise self.bad("sets slots")
         built = self._host.build(target, state)
         if isinstance(built, RawArray):
             built = self.raw_array(built)

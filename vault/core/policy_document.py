@@ -320,14 +320,13 @@ def in_force(
 
     Raises:
         NotFound: no policy verifies.
-        Whatever `read` raises.
+        Unavailable: from `read`.
     """
     best: tuple[Policy, PolicyId] | None = None
     skipped = []
     for number in sorted(set(numbers), reverse=True):
-        data = read(number)
         try:
-            found = verify(trusted, number, data)
+            found = verify(trusted, number, read(number))
         except Refused as refusal:
             skipped.append(Skipped(f"policy {number}", refusal.message, refusal.code))
             continue

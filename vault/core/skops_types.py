@@ -242,6 +242,6 @@ DEFAULT_SKOPS_TYPES: Final = (
     | LOSS_TYPES
     | SPARSE_TYPES
     | PLAIN_TYPES
-    | {"collections.defaultdict", "datetime.timezone", "numpy.dtype", "numpy.ma.MaskedArray", "numpy.mean"}
+    | {"collections.defaultdict", "datetime.timedelta", "datetime.timezone", "zoneinfo.ZoneInfo", "numpy.dtype", "numpy.ma.MaskedArray", "numpy.mean"}
     | {"numpy.ma.core.MaskedArray", "numpy.random._generator.Generator", "numpy.random.mtrand.RandomState"}
 )

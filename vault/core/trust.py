@@ -189,16 +189,15 @@ def root_in_force(
 
     Raises:
         Refused: root 1 is not the pinned one.
-        Whatever `read` raises: a listed object that cannot be read is never taken for absent.
+        Unavailable: from `read`: a listed object that cannot be read is never taken for absent.
     """
     current = verify_first(read(1), pin)
     skipped = []
     for number in sorted(set(numbers)):
         if number <= 1:
             continue
-        data = read(number)
         try:
-            current = verify_next(current, number, data)
+            current = verify_next(current, number, read(number))
         except Refused as refusal:
             skipped.append(Skipped(f"root {number}", refusal.message, refusal.code))
     return current, tuple(skipped)

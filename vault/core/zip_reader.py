@@ -52,7 +52,7 @@ class _Record:
     entry: Entry
     flags: int
     raw_name: bytes
-    stamp: tuple[int, int]
+    stamp: tuple[int, int, int]  # version needed, time, date
     header: int
 
 
@@ -214,7 +214,7 @@ def _central_directory(view: memoryview, count: int, start: int, end: int) -> li
         size, packed, header = _sizes64(name, extra, (size, packed, header))
         entry = Entry(name, method == _DEFLATED, crc, 0, packed, size)
         _check_sizes(entry)
-        records.append(_Record(entry, flags, raw_name, (time, date), header))
+        records.append(_Record(entry, flags, raw_name, (needs, time, date), header))
     if at != end:
         raise _malformed("The central directory has surplus bytes.")
     return records
@@ -238,11 +238,10 @@ def _local_header(view: memoryview, record: _Record, end: int) -> Entry:
         raise _malformed(f"Member {entry.name!r} has extra fields of an unknown kind.", entry.name)
     same = (
         bytes(view[at + _LOCAL.size : name_end]) == record.raw_name
-        and needs <= _NEWEST_VERSION
         and flags == record.flags
         and (method == _DEFLATED) == entry.deflated
         and method in (_STORED, _DEFLATED)
-        and (time, date) == record.stamp
+        and (needs, time, date) == record.stamp
         and (crc, packed, size) == (entry.crc, entry.packed, entry.size)
     )
     if not same:

@@ -1,6 +1,6 @@
 """Run ONNX models from verified bytes, and export scikit-learn estimators to ONNX."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,17 +73,21 @@ class OnnxModel:
             result = result.astype(self.classes_.dtype)
         return result
 
-    def predict_proba(self, X: Any) -> Any:  # noqa: N803 (scikit-learn's own name)
-        """Predict the probability of each class: an array of shape (rows, classes), ordered as `classes_`.
+    @property
+    def predict_proba(self) -> "Callable[[Any], Any]":
+        """Predict each class's probability: a function from rows to (rows, classes), ordered as `classes_`.
 
         Raises:
-            AttributeError: the model is not a classifier.
-            FeatureMismatch, ValueError: as `predict`.
+            AttributeError: the model is not a classifier, so that `hasattr` says so, as in scikit-learn.
+            FeatureMismatch, ValueError: when it is called, as `predict`.
         """
-        import numpy as np
-
         if len(self._outputs) < 2:
             raise AttributeError("This ONNX model has no probabilities: it is not a classifier.")
+        return self._predict_proba
+
+    def _predict_proba(self, X: Any) -> Any:  # noqa: N803 (scikit-learn's own name)
+        import numpy as np
+
         return np.asarray(self.session.run([self._outputs[1]], self._feed(X))[0])
 
     def run(self, inputs: Mapping[str, Any]) -> list[Any]:

@@ -1,0 +1,164 @@
+"""`mvault demo` tells a true story: it passes on a sound vault, and fails when anything goes otherwise."""
+
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault.demo import attacks, main, tampering, train
+from vault.demo.attacks import Attack
+from vault.demo.stage import Stage
+from vault.demo.train import Trained
+
+
+def run_as_json(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    status = main.run(json=True)
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return status, document
+
+
+def test_the_whole_demo_passes_and_leaves_nothing_behind(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("MVAULT_VAULT", "/nowhere")  # the user's own settings are not the demo's
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    here = Path.cwd()
+
+    status = main.run()
+
+    told = capsys.readouterr().out
+    assert status == 0, told
+    assert "BROKEN" not in told
+    assert "\x1b" not in told, "no colours where nobody is looking"
+    seconds = int(re.search(r"Everything went as promised: (\d+) checks in (\d+) s", told)[2])  # type: ignore[index]
+    assert seconds < 120, "60 on two idle cores; tests run beside one another"
+    assert told.count("  ok\n") == len(attacks.ATTACKS) + 10
+    for code in {attack.code for attack in attacks.ATTACKS if attack.code}:
+        assert re.search(rf"refused +{code}", told), code
+    assert list(home.iterdir()) == []
+    assert list(temporary.iterdir()) == []
+    assert Path.cwd() == here
+    assert os.environ["MVAULT_VAULT"] == "/nowhere"
+    assert not {"MVAULT_CONFIG_DIR", "MVAULT_STATE_DIR"} & os.environ.keys()
+
+
+def test_the_attacks_cover_what_the_issue_lists() -> None:
+    codes = {attack.code for attack in attacks.ATTACKS} | {attack.found for attack in attacks.ATTACKS}
+    assert codes >= {"decrypt-failed", "key-mismatch", "unsigned", "bad-signature", "untrusted-signer"}
+    assert codes >= {"rollback", "misplaced", "digest-mismatch", "size-mismatch", "not-found"}
+    assert len({attack.title for attack in attacks.ATTACKS}) == len(attacks.ATTACKS) == 18
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """Train one model instead of five."""
+    model = next(train.train())
+    monkeypatch.setattr(train, "train", lambda: iter([model]))
+    return model
+
+
+def nothing(stage: Stage) -> None:
+    """Leave the storage as it is."""
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *chosen: Attack) -> None:
+    monkeypatch.setattr(attacks, "ATTACKS", chosen)
+
+
+@pytest.mark.usefixtures("small")
+def test_an_attack_that_is_not_applied_fails_the_demo(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip = attacks.ATTACKS[0]
+    only(monkeypatch, replace(flip, apply=nothing))
+    status, document = run_as_json(capsys)
+    assert status == 1
+    assert document["ok"] is False
+    (broken,) = document["broken"]
+    assert broken.startswith(flip.title)
+    assert "nothing was changed in the storage" in broken
+    assert "it was loaded, where decrypt-failed is right" in broken
+
+
+def test_whatever_goes_otherwise_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, small: Trained
+) -> None:
+    flip, strip, promote = (attacks.ATTACKS[index] for index in (0, 3, 9))
+
+    def flip_and_run(stage: Stage) -> None:
+        flip.apply(stage)
+        stage.marker.touch()
+
+    def harmless(marker: Path) -> bytes:
+        del marker
+        return b"\x80\x04N."
+
+    only(
+        monkeypatch,
+        replace(flip, apply=flip_and_run),
+        replace(strip, code="bad-signature"),
+        replace(promote, found="misplaced"),
+    )
+    monkeypatch.setattr(tampering, "pickle", harmless)
+    monkeypatch.setattr(train, "train", lambda: iter([replace(small, expected=[2, *small.expected[1:]])]))
+    status, document = run_as_json(capsys)
+    assert status == 1
+    broken = dict(line.split(": ", 1) for line in document["broken"])
+    assert broken.keys() >= {flip.title, strip.title, promote.title, "churn@prod"}
+    assert "predictions" in broken["churn@prod"]
+    assert "the attacker's code ran" in broken[flip.title]
+    assert "unsigned, where bad-signature is right" in broken[strip.title]
+    assert "check does not report misplaced" in broken[promote.title]
+    assert "it was there after 1" in broken["(its marker after 3 attacks)"]
+    assert "its absence would prove nothing" in broken["(its pickle, loaded without a vault)"]
+
+
+@pytest.mark.usefixtures("small")
+def test_bytes_that_are_not_put_back_fail_the_demo(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forget(snapshot: tampering.Snapshot) -> None:
+        """Restore nothing."""
+
+    only(monkeypatch, attacks.ATTACKS[0])
+    monkeypatch.setattr(tampering.Snapshot, "restore", forget)
+    status, document = run_as_json(capsys)
+    assert status == 1
+    assert [line.partition(":")[0] for line in document["broken"]] == ["mvault check", "churn@prod"]
+
+
+@pytest.mark.usefixtures("small")
+def test_the_folder_is_kept_on_request_and_can_be_used(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import vault
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    only(monkeypatch, attacks.ATTACKS[3])
+    assert main.run(keep=True) == 0
+    told = capsys.readouterr().out
+    (folder,) = tmp_path.glob("mvault-demo-*")
+    assert str(folder) in told
+    monkeypatch.setenv("MVAULT_CONFIG_DIR", str(folder / "owner" / "config"))
+    monkeypatch.setenv("MVAULT_STATE_DIR", str(folder / "owner" / "state"))
+    rows = vault.open(folder / "models").list()
+    assert [(row.model, row.newest) for row in rows] == [("churn", "2"), ("churn-draft", "1")]
+
+
+def test_without_the_libraries_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from vault.errors import MissingLibrary
+
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    with pytest.raises(MissingLibrary, match=r"needs skl2onnx.*model-artifact-vault\[all\]"):
+        main.run()

@@ -1,0 +1,178 @@
+"""`mvault init`: a vault for one person, and what its owner must know about it."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vault.cli.command import verb
+from vault.cli.options import Common, common_of
+from vault.cli.text import short
+from vault.errors import NoUsableKey
+
+if TYPE_CHECKING:
+    from vault.actions.founding import NewVault
+    from vault.actions.init import Joining
+
+NO_PASSPHRASE_HINT = "Or pass --no-passphrase, and let the file's permissions protect it."
+
+
+@verb(
+    "init",
+    examples=(
+        "mvault init models/",
+        "mvault init models/ --no-passphrase                  # in a script",
+        "mvault init models/ --service web=web.pub            # a loader that may read prod",
+        "mvault init models/ --recipient x25519               # any age program can recover it",
+        "mvault init models/ --recovery /media/stick/key.txt  # keep that key off this machine",
+    ),
+)
+@click.argument("location", required=False)
+@click.option("--name", metavar="NAME", help="What the new identity is called (your user name).")
+@click.option(
+    "--recipient",
+    type=click.Choice(["hybrid", "x25519"]),
+    default="hybrid",
+    show_default=True,
+    help="The kind of age keys: post-quantum, or what every age program reads.",
+)
+@click.option("--no-passphrase", is_flag=True, help="Write the new identity without a passphrase.")
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Let a loader read prod; FILE is what `mvault identity export` printed there. Repeatable.",
+)
+@click.option(
+    "--recovery",
+    type=click.Path(dir_okay=False, path_type=str),
+    metavar="FILE",
+    help="Where to write the recovery key (your configuration folder).",
+)
+@click.option(
+    "--policy",
+    type=click.Path(exists=True, dir_okay=False, path_type=str),
+    metavar="FILE",
+    help="A policy in place of the shipped solo.yaml.",
+)
+@click.pass_context
+def init(
+    context: click.Context,
+    location: str | None,
+    name: str | None,
+    recipient: str,
+    no_passphrase: bool,
+    services: tuple[str, ...],
+    recovery: str | None,
+    policy: str | None,
+) -> None:
+    """Make a vault in the empty folder LOCATION, owned by you alone and trusted on this machine.
+
+    You get an identity if you have none, a policy with dev and prod, and a
+    recovery key, which belongs offline.
+    """
+    from vault.vault import init as make
+
+    common = common_of(context)
+    before = common.settings()
+    common.tell_settings(common.settings(vault=location))
+    told: list[NewVault] = []
+    try:
+        made = make(
+            location or common.given.get("vault"),
+            name=name,
+            identity=common.given.get("identity"),
+            recipient=recipient,
+            no_passphrase=no_passphrase,
+            services=[_service(text) for text in services],
+            recovery=recovery,
+            policy=policy,
+            created=told.append,
+            env=common.given.get("env"),
+            **common.unlocking(),
+        )
+    except NoUsableKey as error:
+        if no_passphrase:
+            raise
+        hint = f"{error.hint} {NO_PASSPHRASE_HINT}".lstrip()
+        raise NoUsableKey(error.message, code=error.code, subject=error.subject, hint=hint) from None
+    new = told[0]
+    place = location or before.vault or made.location
+    remembered = _remember(common, place) if before.vault is None else None
+    common.console.outcome(
+        {
+            "vault": made.id,
+            "location": made.location,
+            "identity": {"path": str(new.identity), "created": new.made_identity},
+            "recovery": str(new.recovery),
+            "settings": None if remembered is None else str(remembered),
+        },
+        plain=made.id,
+        message=_story(new, made.id, place, remembered),
+    )
+
+
+def _service(text: str) -> "Joining":
+    from vault.actions.identities import joining
+    from vault.core import names
+    from vault.errors import Malformed
+
+    name, equals, file = text.partition("=")
+    if not equals or not file:
+        raise click.BadParameter(
+            f"{text!r} is not NAME=FILE.", param_hint="--service"
+        )
+    try:
+        who = names.principal(name)
+    except Malformed as error:
+        raise click.BadParameter(error.message, param_hint="--service") from None
+    return joining(Path(file), who)
+
+
+def _remember(common: Common, place: str) -> Path | None:
+    """Write `mvault.toml` here, so that commands in this folder find the vault; never over another."""
+    from vault.settings import PROJECT_FILE
+
+    path = Path.cwd() / PROJECT_FILE
+    text = json.dumps(place, ensure_ascii=False)  # a TOML basic string: it is printable
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(f"# Commands of mvault in this folder, and below it, use this vault.\nvault = {text}\n")
+    except (OSError, UnicodeError) as error:
+        common.console.detail(f"{path} was not written: {error}")
+        return None
+    return path
+
+
+def _story(new: "NewVault", vault: str, place: str, remembered: Path | None) -> str:
+    """Tell a new owner what there is now, what to look after, and what to type next."""
+    shown = shlex.quote(place)
+    where = "" if remembered is not None else f" --vault {shown}"
+    identity = "made just now; keep a copy" if new.made_identity else "the one you had"
+    lines = [
+        f"Made a vault in {place}, and trusted it on this machine.",
+        "",
+        f"  Identity      {short(new.identity or '')}",
+        f"                {identity}. It signs what you publish.",
+        f"  Recovery key  {short(new.recovery)}",
+        "                Opens every model if all else is lost, for whoever holds it.",
+        "                Move it offline now, to two places; no command needs it here.",
+        f"  Fingerprint   {vault}",
+        "                Tell it to everybody who will use this vault. They type:",
+        f"                mvault trust {shown} --root {vault}",
+    ]
+    if remembered is not None:
+        lines += [
+            f"  Settings      {short(remembered.name)}",
+            "                Commands in this folder find the vault by it.",
+        ]
+    lines += [
+        "",
+        "Next:",
+        f"  mvault push{where} churn model.skops",
+        f"  mvault promote{where} churn:1 --env prod",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,220 @@
+"""`mvault identity`: make, show, list, pass on and take in identities."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vault.cli.command import Family, verb
+from vault.cli.founding import NO_PASSPHRASE_HINT
+from vault.cli.options import Common, common_of
+from vault.cli.tables import Cell, Column
+from vault.cli.text import short
+from vault.errors import NoUsableKey
+
+if TYPE_CHECKING:
+    from vault.actions.identities import IdentityRow
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(
+    "identity",
+    cls=Family,
+    examples=(
+        "mvault identity new                       # yours, in your configuration folder",
+        "mvault identity new web --output web.json --no-passphrase",
+        "mvault identity export > anna.pub         # what others may have of it",
+    ),
+)
+def identity() -> None:
+    """Make, show and pass on identities: the keys by which you sign and read."""
+
+
+@verb(
+    "new",
+    family=identity,
+    examples=(
+        "mvault identity new",
+        "mvault identity new anna --recipient x25519",
+        "mvault identity new web --output web.json --no-passphrase   # for a service",
+    ),
+)
+@click.argument("name", required=False)
+@click.option("-o", "--output", type=_FILE, metavar="FILE", help="Where to write it (your own identity).")
+@click.option(
+    "--recipient",
+    type=click.Choice(["hybrid", "x25519"]),
+    default="hybrid",
+    show_default=True,
+    help="The kind of its age key; a vault has one kind throughout.",
+)
+@click.option("--no-passphrase", is_flag=True, help="Write it without a passphrase.")
+@click.pass_context
+def new(
+    context: click.Context, name: str | None, output: Path | None, recipient: str, no_passphrase: bool
+) -> None:
+    """Make an identity called NAME (your user name), and write it to a new file."""
+    from vault.actions import founding, identities
+
+    common = common_of(context)
+    settings = common.settings()
+    path = output or settings.identity
+    if path is None:
+        raise NoUsableKey("There is no home folder for a new identity.", hint="Say where: --output FILE")
+    if name is not None:
+        _principal(name)
+    try:
+        founding.new_identity(settings, path, name, recipient, protect=not no_passphrase)
+    except NoUsableKey as error:
+        hint = f"{error.hint} {NO_PASSPHRASE_HINT}".lstrip()
+        raise NoUsableKey(error.message, code=error.code, subject=error.subject, hint=hint) from None
+    made = identities.describe(path)
+    own = output is None
+    export = "mvault identity export" + ("" if own else f" --identity {path}")
+    common.console.outcome(
+        _value(made, made.path == settings.identity),
+        plain=str(path),
+        message=f"Made the identity {made.name} in {short(path)}. Keep a copy of the file.\n"
+        f"  Key id  sha256:{made.key_id}\n"
+        f"To join somebody's vault, send its owner what this prints: {export}",
+    )
+
+
+@verb("show", family=identity, examples=("mvault identity show", "mvault identity show web.json"))
+@click.argument("file", type=_FILE, required=False)
+@click.pass_context
+def show(context: click.Context, file: Path | None) -> None:
+    """Show what is public of your identity, or of the one in FILE; no passphrase is needed."""
+    from vault.actions import identities
+
+    common = common_of(context)
+    found = identities.describe(_chosen(common, file))
+    if common.console.json(_value(found, found.path == common.settings().identity)):
+        return
+    common.console.fields(
+        [
+            ("Name", Cell(found.name)),
+            ("Key id", Cell(f"sha256:{found.key_id}")),
+            ("Age key", Cell(_kind(found))),
+            ("Passphrase", Cell("yes" if found.protected else "none")),
+            ("File", Cell(short(found.path), str(found.path))),
+        ]
+    )
+
+
+@verb("list", family=identity, examples=("mvault identity list", "mvault identity list --json"))
+@click.pass_context
+def list_(context: click.Context) -> None:
+    """List the identities in your configuration folder; `*` marks the one in use."""
+    from vault.actions import identities
+
+    common = common_of(context)
+    settings = common.settings()
+    rows = identities.listed(settings)
+    if common.console.json({"identities": [_value(row, row.path == settings.identity) for row in rows]}):
+        return
+    if not rows:
+        common.console.notice("There is no identity yet. Make one: mvault identity new")
+        return
+    common.console.table(
+        (Column(""), Column("NAME"), Column("KEY ID"), Column("AGE KEY"), Column("FILE", shrinks=True)),
+        [
+            (
+                Cell("*" if row.path == settings.identity else ""),
+                Cell(row.name),
+                Cell(f"sha256:{row.key_id[:12]}…", f"sha256:{row.key_id}"),
+                Cell(_kind(row)),
+                Cell(short(row.path), str(row.path)),
+            )
+            for row in rows
+        ],
+    )
+
+
+@verb(
+    "export",
+    family=identity,
+    examples=(
+        "mvault identity export > anna.pub",
+        "mvault identity export web.pub --identity web.json",
+        "mvault init models/ --service web=web.pub    # what its owner does with it",
+    ),
+)
+@click.argument("file", type=_FILE, required=False)
+@click.pass_context
+def export(context: click.Context, file: Path | None) -> None:
+    """Write the public half of your identity to FILE or standard output; no passphrase is needed."""
+    from vault.actions import identities
+    from vault.core import public_identity
+
+    common = common_of(context)
+    found = identities.public_half(_chosen(common, None))
+    data = public_identity.encode(found)
+    if file is None:
+        click.echo(data.decode("utf-8"))
+        return
+    identities.create_file(file, data + b"\n")
+    common.console.outcome(
+        {"path": str(file), "name": found.name, "key_id": f"sha256:{found.public.key_id}"},
+        plain=str(file),
+        message=f"Wrote {file}. Nothing in it is secret. Tell its reader the key id by another way:\n"
+        f"  sha256:{found.public.key_id}",
+    )
+
+
+@verb("import", family=identity, examples=("mvault identity import /media/stick/identity.json",))
+@click.argument("file", type=_FILE)
+@click.pass_context
+def import_(context: click.Context, file: Path) -> None:
+    """Copy the identity in FILE into your configuration folder.
+
+    It becomes your own where you have none yet, else it is kept beside it
+    under its name.
+    """
+    from vault.actions import identities
+
+    common = common_of(context)
+    settings = common.settings()
+    place = identities.take_in(file, settings)
+    found = identities.describe(place)
+    used = place == settings.identity
+    use = "Commands use it from now on." if used else f"Use it with --identity {short(place)}"
+    common.console.outcome(
+        _value(found, used),
+        plain=str(place),
+        message=f"Copied the identity {found.name} to {short(place)}. {use}",
+    )
+
+
+def _chosen(common: Common, file: Path | None) -> Path:
+    path = file or common.settings().identity
+    if path is None:
+        raise NoUsableKey("No identity is named.", hint="Name one: --identity FILE, MVAULT_IDENTITY.")
+    return path
+
+
+def _principal(name: str) -> None:
+    from vault.core import names
+    from vault.errors import Malformed
+
+    try:
+        names.principal(name)
+    except Malformed as error:
+        raise click.UsageError(error.message) from None
+
+
+def _kind(found: "IdentityRow") -> str:
+    return "hybrid" if found.kind == "mlkem768x25519" else found.kind
+
+
+def _value(found: "IdentityRow", used: bool) -> dict[str, object]:
+    return {
+        "name": found.name,
+        "key_id": f"sha256:{found.key_id}",
+        "recipient": found.recipient,
+        "recipient_kind": _kind(found),
+        "protected": found.protected,
+        "path": str(found.path),
+        "in_use": used,
+    }

@@ -1,0 +1,1 @@
+"""`mvault demo`: the whole story on real models in a temporary folder."""

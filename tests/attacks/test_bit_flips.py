@@ -24,7 +24,8 @@ from vault.settings import load_settings
 from vault.vault import Vault
 
 TRUST = {
-    "malformed-json", "malformed-envelope", "wrong-payload-type", "unsigned", "untrusted-signer", "bad-signature",
+    "malformed-json", "malformed-envelope", "wrong-payload-type",
+    "unsigned", "untrusted-signer", "bad-signature",
 }  # fmt: skip
 # What a damaged object may be refused as. A policy, sealing record or channel record that does not verify is
 # absent, and the only one is then missing: `not-found`.
@@ -159,7 +160,11 @@ def _behind(name: str, step: int) -> None:
     built = grown()
     data = built.store.objects[name]
     new, knowing = BEHIND[name]
-    for changed in (*flips(data, step), *damage.truncations(data, max(1, step // 2)), *damage.extensions(data)):
+    for changed in (
+        *flips(data, step),
+        *damage.truncations(data, max(1, step // 2)),
+        *damage.extensions(data),
+    ):
         assert damage.load(built, {name: changed}, remembering=False) == new
         assert damage.load(built, {name: changed}, remembering=True) == knowing
 

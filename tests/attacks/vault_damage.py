@@ -40,7 +40,9 @@ OBJECTS: Final = (
     Object("dev header", "models/*/keys/dev-1/*", "a load in prod opens the headers of prod alone"),
     Object("dev key", "keys/dev/*", "a load in prod opens the key of prod alone"),
     Object("recovery key", "keys/prod/all/1/recovery/*", "it is wrapped for somebody else"),
-    Object("recipient", "trust/recipients/*", "read when a key is wrapped, and then compared with its digest"),
+    Object(
+        "recipient", "trust/recipients/*", "read when a key is wrapped, and then compared with its digest"
+    ),
     Object("README", "README.txt", "for people; never read"),
     Object("vault.json", "vault.json", "not trusted; what it says is in every signed payload type"),
 )
@@ -79,7 +81,9 @@ def objects(built: Built, label: str) -> list[str]:
     return [name for name in sorted(built.store.objects) if label_of(name) == label]
 
 
-def load(built: Built, changes: dict[str, bytes | None], *, remembering: bool, ref: str = "churn@prod") -> str:
+def load(
+    built: Built, changes: dict[str, bytes | None], *, remembering: bool, ref: str = "churn@prod"
+) -> str:
     """Verify and decrypt everything as a new client; give `SAME`, `OLD`, or the code of the refusal.
 
     The client has only the pin, or what its predecessor remembered. None removes an object. Nothing but a

@@ -43,7 +43,9 @@ def test_the_value_that_was_given_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 1, True, [], {}, "", -1, 10**16])
-@pytest.mark.parametrize("kind", ["text", "integer", "boolean", "items", "texts", "objects", "object", "mapping"])
+@pytest.mark.parametrize(
+    "kind", ["text", "integer", "boolean", "items", "texts", "objects", "object", "mapping"]
+)
 def test_a_field_of_another_type_is_refused(kind: str, value: JSONValue) -> None:
     accepted = {
         "text": value == "",
@@ -118,7 +120,7 @@ def test_scalars() -> None:
 def test_hexadecimal_has_one_spelling_and_one_length() -> None:
     parse = fields.hexadecimal(2)
     assert parse("00ff") == b"\x00\xff"
-    for bad in ("", "00f", "00FF", "00fff", "00ff00", "0 0f", "zz00", "é", "00 ff", "٠٠ff"):
+    for bad in ("", "00f", "00FF", "00fff", "00ff00", "0 0f", "zz00", "é", "00 ff", "\u0660\u0660ff"):
         refused(lambda bad=bad: parse(bad))  # type: ignore[misc]
 
 

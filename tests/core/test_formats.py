@@ -135,7 +135,9 @@ def test_compressed_pickles_are_recognised_and_other_compressed_files_are_not(co
     assert formats.detect(compress(b"date,price\n2024-01-01,1.0\n")) == "data"
 
 
-@pytest.mark.parametrize("text", ["The end.", "N.", "(", "cats\ndogs\n", "import os\n", "I sold 3.", "", "p0\n."])
+@pytest.mark.parametrize(
+    "text", ["The end.", "N.", "(", "cats\ndogs\n", "import os\n", "I sold 3.", "", "p0\n."]
+)
 def test_prose_made_of_opcode_letters_is_text(text: str) -> None:
     assert formats.detect(text.encode()) == "text"
 

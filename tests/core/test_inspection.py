@@ -126,7 +126,10 @@ def test_members_of_an_archive_are_inspected() -> None:
     [
         {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}},
         {"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}},
-        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "b": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}},
+        {
+            "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+            "b": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+        },
         {"a": {"dtype": "OBJ", "shape": [1], "data_offsets": [0, 4]}},
         {"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}},
         {"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}},
@@ -150,7 +153,11 @@ def test_safetensors_that_name_a_tensor_twice_are_refused() -> None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.binary(max_size=300), st.sampled_from(sorted(CONTENTS)), st.sampled_from(["m.pkl", "m.skops", "m.onnx", "m"]))
+@given(
+    st.binary(max_size=300),
+    st.sampled_from(sorted(CONTENTS)),
+    st.sampled_from(["m.pkl", "m.skops", "m.onnx", "m"]),
+)
 def test_inspection_never_raises(junk: bytes, name: str, path: str) -> None:
     for data in (junk, CONTENTS[name][: len(junk)] + junk, CONTENTS[name][:-1] + junk):
         found = inspection.inspect_bytes(path, data)

@@ -115,7 +115,7 @@ def test_versions_are_integers_semantic_versions_or_timestamps(text: str) -> Non
         "00000101T000000Z",
         "20260101T000000",
         "v1",
-        "١",
+        "\u0661",
         "1\n",
         "latest",
     ],
@@ -214,7 +214,7 @@ def test_times_have_one_spelling_and_are_moments() -> None:
         "2026-11-23T05:00:60Z",
         "0000-01-01T00:00:00Z",
         "2026-11-23T05:00:00Z\n",
-        "２026-11-23T05:00:00Z",
+        "\uff12026-11-23T05:00:00Z",
         "",
     ):
         refused(names.timestamp, bad)

@@ -55,7 +55,9 @@ def test_arrays_of_objects_are_refused() -> None:
     data = saved(np.array([{}, None], dtype=object), allow_pickle=True)
     with pytest.raises(FormatRefused, match="objects"):
         npy.parse_header(data, size=len(data))
-    nested = header("{'descr': [('a', '<f8'), ('b', '|O')], 'fortran_order': False, 'shape': (1,)}", bytes(16))
+    nested = header(
+        "{'descr': [('a', '<f8'), ('b', '|O')], 'fortran_order': False, 'shape': (1,)}", bytes(16)
+    )
     with pytest.raises(FormatRefused):
         npy.parse_header(nested, size=len(nested))
 
@@ -100,7 +102,13 @@ def test_headers_that_numpy_does_not_write_are_refused(text: str) -> None:
 
 def test_unknown_versions_and_long_headers_are_refused() -> None:
     good = saved(np.arange(3))
-    for data in (good[:6] + b"\x04\x00" + good[8:], good[:8] + b"\xff\xff" + good[10:], good[:9], b"", b"\x93NUMPY"):
+    for data in (
+        good[:6] + b"\x04\x00" + good[8:],
+        good[:8] + b"\xff\xff" + good[10:],
+        good[:9],
+        b"",
+        b"\x93NUMPY",
+    ):
         with pytest.raises(FormatRefused):
             npy.parse_header(data, size=len(data))
 

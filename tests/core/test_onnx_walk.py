@@ -20,7 +20,9 @@ Y = make.make_tensor_value_info("y", 1, [None, 2])
 
 
 def model(*nodes: Any, initializers: Any = (), opsets: Any = None, functions: Any = ()) -> onnx.ModelProto:
-    graph = make.make_graph(nodes or [make.make_node("Identity", ["x"], ["y"])], "g", [X], [Y], list(initializers))
+    graph = make.make_graph(
+        nodes or [make.make_node("Identity", ["x"], ["y"])], "g", [X], [Y], list(initializers)
+    )
     extra = {"opset_imports": opsets} if opsets else {}
     return make.make_model(graph, functions=list(functions), producer_name="tests", **extra)
 
@@ -51,7 +53,11 @@ def expected(graph: onnx.GraphProto) -> tuple[set[tuple[str, str]], int]:
 
 def sklearn_models() -> list[tuple[str, bytes]]:
     from skl2onnx import to_onnx
-    from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
+    from sklearn.ensemble import (
+        GradientBoostingClassifier,
+        HistGradientBoostingRegressor,
+        RandomForestClassifier,
+    )
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -209,7 +215,9 @@ def test_external_data_does_not_hide_behind_a_later_field() -> None:
         refused(first + second, "outside the file")  # protobuf merges the two graphs
 
 
-@pytest.mark.parametrize("domain", ["com.microsoft", "evil", "ai.onnx.contrib", "ai.onnx.training", "AI.ONNX"])
+@pytest.mark.parametrize(
+    "domain", ["com.microsoft", "evil", "ai.onnx.contrib", "ai.onnx.training", "AI.ONNX"]
+)
 def test_operators_of_other_domains_are_refused_in_every_place(domain: str) -> None:
     node = make.make_node("Evil", ["x"], ["y"], domain=domain)
     inside = make.make_node("If", ["c"], ["y"], then_branch=branch(node), else_branch=branch())
@@ -277,7 +285,9 @@ def test_nesting_beyond_the_limit_is_refused() -> None:
     refused(model(node), "deeply")
     deep = b""
     for _ in range(2_000):
-        deep = b"\x22" + _varint(len(deep) + 2 + len(_varint(len(deep)))) + b"\x0a" + _varint(len(deep)) + deep
+        deep = (
+            b"\x22" + _varint(len(deep) + 2 + len(_varint(len(deep)))) + b"\x0a" + _varint(len(deep)) + deep
+        )
     refused(b"\x3a" + _varint(len(deep)) + deep)
 
 

@@ -157,7 +157,9 @@ def test_a_trace_names_exactly_what_cpython_resolves(value: Any, protocol: int) 
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
-@pytest.mark.parametrize("compress", [0, ("zlib", 3), ("gzip", 3), ("bz2", 3), ("xz", 3), ("lzma", 3)], ids=str)
+@pytest.mark.parametrize(
+    "compress", [0, ("zlib", 3), ("gzip", 3), ("bz2", 3), ("xz", 3), ("lzma", 3)], ids=str
+)
 @pytest.mark.parametrize("value", HONEST, ids=lambda value: type(value).__name__)
 def test_joblib_files_are_traced_in_every_container(value: Any, compress: Any, protocol: int) -> None:
     buffer = io.BytesIO()
@@ -205,7 +207,9 @@ def test_a_refused_stream_still_tells_what_it_named_before() -> None:
     assert tracer.called == {"posix.system"}
 
 
-@pytest.mark.parametrize("code", pickle_opcodes.REFUSED, ids=lambda code: pickle_opcodes.REFUSED[code].split(",")[0])
+@pytest.mark.parametrize(
+    "code", pickle_opcodes.REFUSED, ids=lambda code: pickle_opcodes.REFUSED[code].split(",")[0]
+)
 def test_opcodes_that_new_picklers_do_not_write_are_refused(code: int) -> None:
     refused(P + b"N" + bytes([code]) + bytes(16) + S, "has the opcode")
 

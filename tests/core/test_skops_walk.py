@@ -100,9 +100,9 @@ def test_functions_are_pinned_by_name() -> None:
     assert summary.functions <= set(summary.pins)
 
 
-
-
-DUMPED = skops.io.dumps({"a": [1], "x": np.arange(3), "e": StandardScaler().fit(DATA), "r": np.random.default_rng(1)})
+DUMPED = skops.io.dumps(
+    {"a": [1], "x": np.arange(3), "e": StandardScaler().fit(DATA), "r": np.random.default_rng(1)}
+)
 
 
 def rebuilt(change: Callable[[dict[str, Any]], object], extra: dict[str, bytes] | None = None) -> bytes:
@@ -180,7 +180,9 @@ HOSTILE: dict[str, Any] = {
     "dict of another type": node("DictNode", "sklearn.pipeline.Pipeline", content={}, key_types=STR),
     "array of another type": node("NdArrayNode", "os.system", type="numpy", file="x.npy"),
     "tree of another type": node("TreeNode", "os.system", content=STR, __reduce__={"args": TUPLE}),
-    "loss of another type": node("LossNode", "sklearn.tree._tree.Tree", content=STR, __reduce__={"args": TUPLE}),
+    "loss of another type": node(
+        "LossNode", "sklearn.tree._tree.Tree", content=STR, __reduce__={"args": TUPLE}
+    ),
     "generator by name": node(
         "RandomGeneratorNode",
         "numpy.random._generator.Generator",
@@ -205,7 +207,10 @@ def test_hostile_nodes_are_refused(case: str) -> None:
 def test_keys_are_never_turned_into_calls() -> None:
     for name in ("os.system", "sklearn.pipeline.Pipeline", "builtins.list"):
         types = node("ListNode", "builtins.list", 80, content=[node("TypeNode", name, 81)])
-        refused(rebuilt(put(node("DictNode", "builtins.dict", content={"id": STR}, key_types=types))), "keys|never")
+        refused(
+            rebuilt(put(node("DictNode", "builtins.dict", content={"id": STR}, key_types=types))),
+            "keys|never",
+        )
 
 
 def test_one_identity_is_one_object() -> None:
@@ -273,7 +278,19 @@ def test_no_schema_is_refused() -> None:
 @settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_a_changed_schema_never_hides_a_type_from_the_pins(draw: st.DataObject) -> None:
-    names = ["builtins", "os", "sklearn.pipeline", "numpy", "ndarray", "system", "ObjectNode", "TypeNode", "dict", 1, None]
+    names = [
+        "builtins",
+        "os",
+        "sklearn.pipeline",
+        "numpy",
+        "ndarray",
+        "system",
+        "ObjectNode",
+        "TypeNode",
+        "dict",
+        1,
+        None,
+    ]
 
     def change(schema: dict[str, Any]) -> None:
         nodes: list[dict[str, Any]] = []

@@ -76,9 +76,7 @@ def test_names_outside_the_archive_are_refused(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize(
-    "names", [("a", "a"), ("a", "A"), ("straße", "STRASSE"), ("\u00e9", "e\u0301")]
-)
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "A"), ("straße", "STRASSE"), ("\u00e9", "e\u0301")])
 def test_two_names_that_some_system_takes_for_one_are_refused(names: tuple[str, str]) -> None:
     refused(make((names[0], b"1"), (names[1], b"2")))
 
@@ -191,7 +189,9 @@ def test_every_truncation_is_refused() -> None:
 
 
 def test_every_flipped_bit_is_refused_or_without_effect() -> None:
-    honest = {name: bytes(zip_reader.open_archive(TWO).read(name, limit=10**6)) for name in ("a.txt", "b/c.bin")}
+    honest = {
+        name: bytes(zip_reader.open_archive(TWO).read(name, limit=10**6)) for name in ("a.txt", "b/c.bin")
+    }
     silent = 0
     for index in range(len(TWO)):
         for bit in range(8):

@@ -98,7 +98,7 @@ def test_a_function_needs_the_operators_allowance() -> None:
 
 
 def test_what_skops_cannot_write_is_a_clear_error() -> None:
-    with pytest.raises(ValueError, match="skops cannot write|would not be loaded"):
+    with pytest.raises(ValueError, match="FunctionTransformer"):
         skops.dump(FunctionTransformer(func=lambda table: table))
 
 

@@ -196,15 +196,15 @@ class _Checker:
             else:
                 report.skip([Skipped(subject, "it has no manifest: it was never finished", "not-found")])
             return
+        except Refused as refusal:
+            self._refused(refusal, subject, counts=asked or self._known(model, version))
+            return
         try:
             verified = admission.verify(
                 resolving.anybody(resolved, model), Target(version, None, None, open=False), data
             )
         except Refused as refusal:
-            if asked or self._known(model, version):
-                report.bad(refusal, subject)
-            else:
-                report.skip([Skipped(subject, refusal.message, refusal.code)])
+            self._refused(refusal, subject, counts=asked or self._known(model, version))
             return
         report.versions += 1
         try:
@@ -216,6 +216,12 @@ class _Checker:
             report.bad(error, subject)
             return
         report.ok(subject, "verified")
+
+    def _refused(self, refusal: Refused, subject: str, *, counts: bool) -> None:
+        if counts:
+            self._report.bad(refusal, subject)
+        else:
+            self._report.skip([Skipped(subject, refusal.message, refusal.code)])
 
     def _known(self, model: Model, version: Version) -> bool:
         return memory_format.version_key(model, version) in self._session.memory.load().versions

@@ -175,6 +175,7 @@ def file_keys(
     left = {file.file_id: file for file in wanted}
     found: dict[bytes, bytes] = {}
     seen: set[bytes] = set()
+    locked: Refused | NoUsableKey | None = None
     for epoch in reversed(entry.epochs):
         if not left:
             break
@@ -182,11 +183,17 @@ def file_keys(
         headers = _headers(session.store, folder, left)
         seen.update(headers)
         for file_id, candidates in headers.items():
-            private = environment_key(session, entry.name, epoch.number)
+            try:
+                private = environment_key(session, entry.name, epoch.number)
+            except (Refused, NoUsableKey) as error:
+                locked = locked or error  # a stranger may have put these headers there: look at older ones
+                break
             key = _open_header(session.store, candidates, private, left[file_id])
             if key is not None:
                 found[file_id] = key
                 del left[file_id]
+    if left and locked is not None:
+        raise locked
     for file_id, file in left.items():
         subject = f"{record.model}:{record.version} {file.path}"
         if file_id not in seen:

@@ -48,7 +48,7 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One step in a model's life: a publication, a promotion or a withdrawal."""
+    """One step in a model's life: a publication, a promotion or a withdrawal; `seq` numbers a channel's."""
 
     time: str
     action: str
@@ -56,6 +56,7 @@ class Event:
     who: tuple[str, ...]
     where: str
     digest: str
+    seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +130,14 @@ def history(session: Session, model: Model) -> list[Event]:
             entry = record.record
             place = _place(where.environment, where.slot)
             for barred in entry.bars:
+                digest = f"sha256:{barred}"
                 events.append(
-                    Event(entry.created, "withdraw", model, record.signers, place, f"sha256:{barred}")
+                    Event(entry.created, "withdraw", model, record.signers, place, digest, entry.seq)
                 )
             if entry.version is not None:
                 name = str(Reference(model, version=entry.version))
-                events.append(
-                    Event(entry.created, "promote", name, record.signers, place, f"sha256:{entry.manifest}")
-                )
+                digest = f"sha256:{entry.manifest}"
+                events.append(Event(entry.created, "promote", name, record.signers, place, digest, entry.seq))
     return sorted(events, key=lambda event: event.time, reverse=True)
 
 

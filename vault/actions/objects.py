@@ -1,6 +1,6 @@
 """Small objects in a store: created once, read within a limit, listed by number."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from vault.core import layout, limits
@@ -57,23 +57,25 @@ def create_next(store: Store, folder: str, build: Callable[[int], bytes]) -> int
         Conflict: there is no free number, or others are always faster.
         Unavailable: the store failed.
     """
+    tried: list[int] = []  # a listing does not tell of everything that has a name, such as a folder
     for _ in range(_ATTEMPTS):
-        number = lowest_free(numbers(store, folder), 0, folder)
+        number = lowest_free([*numbers(store, folder), *tried], 0, folder)
         try:
             create(store, folder + layout.numbered(number), build(number))
         except Conflict:
+            tried.append(number)
             continue
         return number
     raise Conflict(f"Others keep writing to {folder}.", subject=folder, hint="Try again.")
 
 
-def lowest_free(taken: list[int], above: int, what: str) -> int:
+def lowest_free(taken: Collection[int], above: int, what: str) -> int:
     """Give the lowest number above `above` that is not taken; strangers may have squatted some.
 
     Raises:
         Conflict: the next `limits.GAP` numbers are all taken.
     """
-    occupied = set(taken)
+    occupied = frozenset(taken)
     for number in range(above + 1, above + 2 + limits.GAP):
         if number not in occupied and number <= limits.NUMBER_MAX:
             return number

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from vault.actions import keyring, objects, resolving
 from vault.actions.reading import find_sealing
 from vault.actions.session import Session
-from vault.core import admission, channels, envelope, in_force, layout, names, policy, records
+from vault.core import admission, channels, envelope, in_force, layout, limits, names, policy, records
 from vault.core.in_force import Channel, Signed
 from vault.core.names import Digest, Environment, Reference, Slot
 from vault.core.policy import EnvironmentRule
 from vault.core.records import ChannelRecord
 from vault.core.stages import Authorised, Resolved, Sealed, Verified
 from vault.core.trust import Skipped
-from vault.errors import AccessDenied, Conflict, Refused
+from vault.errors import AccessDenied, Conflict, Malformed, NotFound, Refused, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ def promote(session: Session, reference: Reference, environment: Environment, sl
     admission.require(target, session.clock())
     where = Channel(environment, slot, reference.model)
     _require_approvals(session, target, where)
+    # Before the channel is read: a record that somebody writes from now on must collide with ours.
+    taken = objects.numbers(session.store, layout.channel(environment, slot, reference.model))
     current, skipped = resolving.channel(session, authorised, where)
     session.remember(into, (where, current))
     named = Reference(reference.model, environment=environment, slot=slot)
@@ -54,7 +56,7 @@ def promote(session: Session, reference: Reference, environment: Environment, sl
     _give_keys(session, find_sealing(session, verified), into.rule, only_missing=already)
     if current is not None and already:
         return Promotion(named, version, current.record.seq, True, skipped)
-    written = _write(session, target, where, current)
+    written = _write(session, target, where, current, taken)
     session.remember(into, (where, written))
     return Promotion(named, version, written.record.seq, False, skipped)
 
@@ -159,12 +161,55 @@ def _give_keys(session: Session, sealed: Sealed, to: EnvironmentRule, *, only_mi
 
 
 def _write(
-    session: Session, target: Verified, where: Channel, current: Signed[ChannelRecord] | None
+    session: Session,
+    target: Verified,
+    where: Channel,
+    current: Signed[ChannelRecord] | None,
+    listed: list[int],
 ) -> Signed[ChannelRecord]:
-    context = target.authorised.resolved.context
+    """Create the next record after `current`; numbers in `listed` were seen when it was judged.
+
+    What came since is either somebody's genuine record, who was first, or a
+    stranger's object, which only costs its number.
+    """
     folder = layout.channel(where.environment, where.slot, where.model)
+    taken = set(listed)
     above = 0 if current is None else current.record.seq
-    seq = objects.lowest_free(objects.numbers(session.store, folder), above, str(where))
+    while True:
+        seq = objects.lowest_free(taken, above, str(where))
+        data = _sign(session, target, where, current, seq)
+        judged = in_force.channel_record(target.authorised.resolved.context, where, seq, data)
+        if isinstance(judged, Skipped):
+            raise Refused(judged.reason, code=judged.code, subject=str(where))
+        try:
+            objects.create(session.store, folder + layout.numbered(seq), data)
+        except Conflict:
+            if _is_genuine(session, target, where, seq):
+                raise Conflict(
+                    f"Somebody else changed {where} first; it does not name {target.subject} by your word.",
+                    subject=str(where),
+                    hint=f"Look at what is there (mvault history {where.model}), then decide.",
+                ) from None
+            taken.add(seq)
+            continue
+        return judged
+
+
+def _is_genuine(session: Session, target: Verified, where: Channel, seq: int) -> bool:
+    """Tell whether what lies at a number is a record by somebody who may write there."""
+    name = layout.channel(where.environment, where.slot, where.model) + layout.numbered(seq)
+    try:
+        data = session.store.read(name, limit=limits.ENVELOPE_BYTES)
+    except (NotFound, Malformed, Unavailable):
+        return False
+    found = in_force.channel_record(target.authorised.resolved.context, where, seq, data)
+    return isinstance(found, Signed)
+
+
+def _sign(
+    session: Session, target: Verified, where: Channel, current: Signed[ChannelRecord] | None, seq: int
+) -> bytes:
+    context = target.authorised.resolved.context
     record = ChannelRecord(
         vault=context.vault,
         policy=context.policy_id,
@@ -179,19 +224,5 @@ def _write(
         created=session.now(),
     )
     identity = session.identity
-    signed = envelope.sign(
-        records.CHANNEL, records.encode_channel(record), [(Digest(identity.key_id), identity.sign)]
-    )
-    data = envelope.serialise(signed)
-    judged = in_force.channel_record(context, where, seq, data)
-    if isinstance(judged, Skipped):
-        raise Refused(judged.reason, code=judged.code, subject=str(where))
-    try:
-        objects.create(session.store, folder + layout.numbered(seq), data)
-    except Conflict:
-        raise Conflict(
-            f"Somebody else changed {where} first; it does not name {target.subject} by your word.",
-            subject=str(where),
-            hint=f"Look at what is there (mvault history {where.model}), then decide.",
-        ) from None
-    return judged
+    signer = [(Digest(identity.key_id), identity.sign)]
+    return envelope.serialise(envelope.sign(records.CHANNEL, records.encode_channel(record), signer))

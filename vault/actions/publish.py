@@ -18,7 +18,7 @@ from vault.core.policy import EnvironmentRule
 from vault.core.records import SealedFile, SealingRecord
 from vault.core.stages import Authorised, Target
 from vault.core.strict_json import JSONValue
-from vault.errors import Conflict, NotFound, Refused, Rollback
+from vault.errors import Conflict, NotFound, Refused, Rollback, Unavailable
 from vault.ports import Source
 
 
@@ -49,19 +49,33 @@ def publish(session: Session, model: Model, version: Version | None, contents: C
     Raises:
         AccessDenied: this identity may not publish this model here.
         Conflict: the version exists, or somebody else published it meanwhile; nothing was changed.
-        ValueError: the files' paths collide, or there are none.
+        ValueError: the files' paths collide, there are none, or too much is to be recorded of them.
         Unavailable: the store failed; nothing is visible.
     """
     resolved = session.resolve(session.environment)
     authorised = admission.authorise(resolved, Digest(session.identity.key_id), "publish", model)
     try:
         manifest.check_paths([METADATA, *(file.path for file in contents.files)], str(model))
+        _check_metadata(contents, model)
     except Refused as refusal:
         raise ValueError(refusal.message) from None
     if not contents.files:
         raise ValueError("A package has at least one file.")
     number = _choose(session, authorised, version)
     return _Publication(session, authorised, number).run(contents)
+
+
+def _check_metadata(contents: Contents, model: Model) -> None:
+    """See that what will be recorded can be read again, before anything is stored.
+
+    Raises:
+        Refused: it is larger, deeper or longer than a reader takes.
+    """
+    unknown = Digest("0" * 64)
+    facts = {file.path: FileFacts(unknown, tuple(sorted(file.pins))) for file in contents.files}
+    data = manifest.encode_metadata(Metadata(bytes(32), facts, contents.libraries, contents.info))
+    entry = FileEntry(METADATA, len(data), "json", "metadata", None, envelope.digest(data))
+    manifest.parse_metadata(data, entry, str(model))
 
 
 def _choose(session: Session, authorised: Authorised, wanted: Version | None) -> Version:
@@ -85,7 +99,16 @@ def _choose(session: Session, authorised: Authorised, wanted: Version | None) ->
         )
     above = max((order.numbers[0] for order in known), default=0)
     taken = [int(entry) for entry in listed if entry.isdecimal() and _is_published(session, model, entry)]
+    # A stranger's object that has the name of a version's folder: nothing can be stored below it everywhere.
+    strangers = session.store.list_folders(layout.versions(model))
+    taken += [int(entry) for entry in strangers if entry.isascii() and entry.isdecimal()]
     return names.version(str(objects.lowest_free(taken, above, f"versions of {model}")))
+
+
+def _squatted(session: Session, model: Model) -> set[int]:
+    """List the integers under which something lies that is no folder, so that no version fits there."""
+    found = (name for name in session.store.list_folders(layout.versions(model)) if not name.endswith("/"))
+    return {int(name) for name in found if name.isdecimal() and name.isascii()}
 
 
 def _remembered(session: Session, model: Model) -> list[Version]:
@@ -101,6 +124,8 @@ def _is_published(session: Session, model: Model, version: Version) -> bool:
         session.store.stat(layout.manifest(model, version))
     except NotFound:
         return False
+    except Unavailable:
+        return True  # something that is no object, or a store that fails: either way not ours to take
     return True
 
 

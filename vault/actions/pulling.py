@@ -28,7 +28,8 @@ def pull(session: Session, reference: Reference, destination: Path, *, zipped: b
 
     Raises:
         Conflict: a file of that name is there; nothing was written.
-        Refused, NotFound, Unavailable, NoUsableKey: nothing was written.
+        Refused, NotFound, NoUsableKey: nothing was written.
+        Unavailable: the store or the disk failed; what could not be completed is not there.
     """
     found = resolving.find(session, reference, "pull").verified
     _check_formats(found)

@@ -139,12 +139,16 @@ def _evidence(session: Session, authorised: Authorised, where: Channel, record: 
     """Read what approvals are judged by: the manifest's publishers, and the approvals of its digest."""
     if record.version is None or record.manifest is None:
         return Evidence((), ())
+    resolved = authorised.resolved
+    found = approvals(session, resolved, where, record.version, record.manifest)
+    rule = resolved.rule.require.approvals
+    if rule is not None:
+        most = in_force.approvers(resolved.context, rule, found, publishers=(), promoters=(), bar=0)
+        if len(most) < rule.threshold:
+            return Evidence((), found)  # too few, whoever published it: what it names need not even exist
     target = Target(record.version, record.manifest, None, open=False)
     data = read_manifest(session, where.model, record.version)
-    publishers = admission.verify(authorised, target, data).publishers
-    return Evidence(
-        publishers, approvals(session, authorised.resolved, where, record.version, record.manifest)
-    )
+    return Evidence(admission.verify(authorised, target, data).publishers, found)
 
 
 def approvals(
@@ -270,8 +274,12 @@ def version_names(session: Session, model: Model) -> list[Version]:
     """List the versions that the store has folders for, newest first; verified by nobody yet."""
     found = []
     for name in session.store.list_folders(layout.versions(model)):
+        if not name.endswith("/"):
+            continue  # an object in place of a folder is a stranger's
+        if not name.endswith("/"):
+            continue  # a stranger's object: a version is a folder
         try:
-            found.append(names.version(name.removesuffix("/")))
+            found.append(names.version(name[:-1]))
         except Refused:
             continue  # a stranger's folder
     return sorted(found, key=names.version_order, reverse=True)

@@ -1,6 +1,5 @@
 """Commands whose help shows examples and does not repeat the common options."""
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -40,7 +39,7 @@ class Family(click.Group):
         lazy: Mapping[str, tuple[str, str]] | None = None,
         **more: Any,
     ) -> None:
-        """Make the group; `lazy` gives for a command's name where it is (`module:name`) and its short help."""
+        """Make the group; `lazy` gives by name where a command is (`module:name`) and its short help."""
         super().__init__(*arguments, **more)
         self.params.extend(common_options())
         self.examples = tuple(examples)
@@ -69,6 +68,8 @@ class Family(click.Group):
         name = args[0]
         known = self.get_command(ctx, name) is not None
         if not known and not ctx.resilient_parsing and not name.startswith("-"):
+            import difflib
+
             close = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
             ctx.fail(f"There is no command {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
         return super().resolve_command(ctx, args)
@@ -115,8 +116,7 @@ def _write_options(command: click.Command, ctx: click.Context, formatter: click.
     own = [
         record
         for parameter in command.get_params(ctx)
-        if not isinstance(parameter, CommonOption)
-        and (record := parameter.get_help_record(ctx)) is not None
+        if not isinstance(parameter, CommonOption) and (record := parameter.get_help_record(ctx)) is not None
     ]
     if own:
         with formatter.section("Options"):

@@ -35,7 +35,7 @@ def completion(context: click.Context, shell: str) -> None:
     click.echo(found(root, {}, "mvault", COMPLETION).source())
 
 
-class ModelName(click.ParamType):
+class ModelName(click.types.StringParamType):
     """A model's name, completed from what is in the vault."""
 
     name = "model"

@@ -1,7 +1,5 @@
 """Turn whatever went wrong into one message on stderr, one JSON object, and one exit status."""
 
-import json
-import traceback
 from dataclasses import dataclass
 
 import click
@@ -31,6 +29,8 @@ class Failure:
 
     def as_json(self) -> str:
         """Write the one JSON shape that every failure has (docs/cli.md, "Errors")."""
+        import json
+
         return json.dumps(
             {
                 "error": {
@@ -76,6 +76,8 @@ def show(failure: Failure, *, as_json: bool, verbose: bool, color: bool) -> None
 
 def show_traceback(error: BaseException) -> None:
     """Print where an exception came from."""
+    import traceback
+
     click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
 
 

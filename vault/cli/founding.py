@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vault.actions.founding import NewVault
     from vault.actions.init import Joining
 
-NO_PASSPHRASE_HINT = "Or pass --no-passphrase, and let the file's permissions protect it."
+UNPROTECTED_HINT = "Or pass --no-passphrase, and let the file's permissions protect it."
 
 
 @verb(
@@ -97,7 +97,7 @@ def init(
     except NoUsableKey as error:
         if no_passphrase:
             raise
-        hint = f"{error.hint} {NO_PASSPHRASE_HINT}".lstrip()
+        hint = f"{error.hint} {UNPROTECTED_HINT}".lstrip()
         raise NoUsableKey(error.message, code=error.code, subject=error.subject, hint=hint) from None
     new = told[0]
     place = location or before.vault or made.location
@@ -122,9 +122,7 @@ def _service(text: str) -> "Joining":
 
     name, equals, file = text.partition("=")
     if not equals or not file:
-        raise click.BadParameter(
-            f"{text!r} is not NAME=FILE.", param_hint="--service"
-        )
+        raise click.BadParameter(f"{text!r} is not NAME=FILE.", param_hint="--service")
     try:
         who = names.principal(name)
     except Malformed as error:
@@ -140,7 +138,9 @@ def _remember(common: Common, place: str) -> Path | None:
     text = json.dumps(place, ensure_ascii=False)  # a TOML basic string: it is printable
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(f"# Commands of mvault in this folder, and below it, use this vault.\nvault = {text}\n")
+            file.write(
+                f"# Commands of mvault in this folder, and below it, use this vault.\nvault = {text}\n"
+            )
     except (OSError, UnicodeError) as error:
         common.console.detail(f"{path} was not written: {error}")
         return None
@@ -151,7 +151,7 @@ def _story(new: "NewVault", vault: str, place: str, remembered: Path | None) -> 
     """Tell a new owner what there is now, what to look after, and what to type next."""
     shown = shlex.quote(place)
     where = "" if remembered is not None else f" --vault {shown}"
-    identity = "made just now; keep a copy" if new.made_identity else "the one you had"
+    identity = "Made just now; keep a copy" if new.made_identity else "The one you had"
     lines = [
         f"Made a vault in {place}, and trusted it on this machine.",
         "",
@@ -160,16 +160,17 @@ def _story(new: "NewVault", vault: str, place: str, remembered: Path | None) -> 
         f"  Recovery key  {short(new.recovery)}",
         "                Opens every model if all else is lost, for whoever holds it.",
         "                Move it offline now, to two places; no command needs it here.",
-        f"  Fingerprint   {vault}",
-        "                Tell it to everybody who will use this vault. They type:",
-        f"                mvault trust {shown} --root {vault}",
-    ]
     if remembered is not None:
         lines += [
             f"  Settings      {short(remembered.name)}",
             "                Commands in this folder find the vault by it.",
         ]
     lines += [
+        "",
+        "Fingerprint, to be told to everybody who will use this vault:",
+        f"  {vault}",
+        "They type:",
+        f"  mvault trust {shown} --root {vault}",
         "",
         "Next:",
         f"  mvault push{where} churn model.skops",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vault.cli.command import Family, verb
-from vault.cli.founding import NO_PASSPHRASE_HINT
+from vault.cli.founding import UNPROTECTED_HINT
 from vault.cli.options import Common, common_of
 from vault.cli.tables import Cell, Column
 from vault.cli.text import short
@@ -67,7 +67,7 @@ def new(
     try:
         founding.new_identity(settings, path, name, recipient, protect=not no_passphrase)
     except NoUsableKey as error:
-        hint = f"{error.hint} {NO_PASSPHRASE_HINT}".lstrip()
+        hint = f"{error.hint} {UNPROTECTED_HINT}".lstrip()
         raise NoUsableKey(error.message, code=error.code, subject=error.subject, hint=hint) from None
     made = identities.describe(path)
     own = output is None

@@ -44,14 +44,13 @@ class Root(Family):
         prog_name: str | None = None,
         complete_var: str | None = None,
         standalone_mode: bool = True,
-        windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
         """Run, and end the process with the status that docs/cli.md lists under "Exit status"."""
         common = Common()
         if not standalone_mode or COMPLETION in os.environ:
             extra = {"obj": common, **extra}
-            return super().main(args, "mvault", COMPLETION, standalone_mode, windows_expand_args, **extra)
+            return click.Command.main(self, args, "mvault", COMPLETION, standalone_mode, **extra)
         arguments = sys.argv[1:] if args is None else list(args)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
@@ -158,7 +157,11 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     ),
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
     help="Print the version.",
 )
 def cli() -> None:

@@ -36,7 +36,6 @@ class Common:
 
     def flags(self, **instead: object) -> dict[str, object]:
         """Give the options as `vault.settings` names them; `instead` replaces some."""
-        command = self.given.get("passphrase_command")
         found = {
             "vault": self.given.get("vault"),
             "identity": self.given.get("identity"),
@@ -47,11 +46,9 @@ class Common:
             "color": "never" if self.flag("no_color") else None,
             "progress": False if self.flag("quiet") else None,
         }
-        if command is not None:
-            found["passphrase_command"] = split(command)
         return {**found, **{name: value for name, value in instead.items() if value is not None}}
 
-    def unlocking(self) -> dict[str, object]:
+    def unlocking(self) -> dict[str, Any]:
         """Give what says where a passphrase comes from."""
         command = self.given.get("passphrase_command")
         return {

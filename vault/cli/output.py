@@ -1,8 +1,6 @@
 """Print what a command found: data on stdout, messages on stderr; tables, plain lines or JSON."""
 
-import json
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,6 +55,8 @@ class Console:
         Everything outside ASCII is escaped, so that no name can steer a terminal.
         """
         if self.style.json:
+            import json
+
             self.settle()
             click.echo(json.dumps(value, indent=2 if self.to_terminal else None))
         return self.style.json
@@ -105,6 +105,8 @@ class Console:
             for row in rows:
                 click.echo("\t".join(clean(cell.piped) for cell in row))
             return
+        import shutil
+
         width = shutil.get_terminal_size().columns
         color = self.colored(True)
         click.echo(tables.render(columns, rows, width=width, color=color), nl=False, color=color)

@@ -1,6 +1,5 @@
 """A progress bar on stderr for what takes more than a second."""
 
-import shutil
 import sys
 import threading
 import time
@@ -69,4 +68,6 @@ def line(done: int, total: int, what: str, seconds: float, columns: int) -> str:
 
 
 def _columns() -> int:
+    import shutil
+
     return shutil.get_terminal_size().columns

@@ -87,9 +87,7 @@ def push(
         tags=tags,
         public=public,
     )
-    release = next(
-        (entry for entry in opened.versions(model) if entry.version == reference.version), None
-    )
+    release = next((entry for entry in opened.versions(model) if entry.version == reference.version), None)
     total = 0 if release is None else release.size
     common.console.outcome(
         {
@@ -192,13 +190,15 @@ def _names(path: Path) -> list[str]:
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}.", param_hint="--features") from None
     try:
-        if len(data) > _LIST_BYTES:
-            raise ValueError
         text = data.decode("utf-8")
         found = json.loads(text) if text.lstrip()[:1] == "[" else text.splitlines()
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+    if (
+        len(data) > _LIST_BYTES
+        or not isinstance(found, list)
+        or not all(isinstance(name, str) for name in found)
+    ):
         raise click.BadParameter(
             f"{path} is neither a JSON list of names nor UTF-8 text with one name a line.",
             param_hint="--features",

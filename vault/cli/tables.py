@@ -60,11 +60,7 @@ def _widths(columns: Sequence[Column], table: Sequence[Sequence[str]], width: in
     widths = [max((len(row[index]) for row in table), default=0) for index in range(len(columns))]
     over = sum(widths) + _GAP * (len(columns) - 1) - width
     while over > 0:
-        able = [
-            index
-            for index, column in enumerate(columns)
-            if column.shrinks and widths[index] > _LEAST
-        ]
+        able = [index for index, column in enumerate(columns) if column.shrinks and widths[index] > _LEAST]
         if not able:
             able = [index for index in range(len(columns)) if widths[index] > _LEAST]
         if not able:

@@ -72,9 +72,9 @@ def short(path: Path | str) -> str:
 
 
 def scalar(value: object) -> str:
-    """Write a JSON scalar as people do."""
+    """Write a JSON scalar as people do; nothing for null."""
     if value is None:
-        return "–"
+        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

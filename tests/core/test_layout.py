@@ -1,0 +1,74 @@
+"""Where objects lie: names that no two things share, and numbers with one spelling."""
+
+import pytest
+
+from vault.core import layout, limits, names
+
+DIGEST = names.Digest("0123456789abcdef" * 4)
+CHURN, DEV = names.Model("churn"), names.Environment("dev")
+ONE, MAIN, ANN = names.Version("1"), names.MAIN, names.Principal("ann")
+
+
+@pytest.mark.parametrize("number", [1, 42, 999_999, 1_000_000, limits.NUMBER_MAX])
+def test_a_number_is_read_as_it_is_written(number: int) -> None:
+    assert layout.parse_number(layout.numbered(number)) == number
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "000000.json",
+        "1.json",
+        "00001.json",
+        "0000001.json",
+        "000001",
+        "000001.json.tmp",
+        "000001.proof",
+        "-00001.json",
+        "\u0660\u0660\u0660\u0660\u0660\u0661.json",
+        "000001.json\n",
+        "1" + "0" * 16 + ".json",
+        "@/",
+        "",
+    ],
+)
+def test_what_is_no_numbered_name_has_no_number(name: str) -> None:
+    assert layout.parse_number(name) is None
+
+
+def test_every_name_is_where_the_format_says() -> None:
+    file_id = "00" * 16
+    assert layout.root(1) == "trust/root/000001.json"
+    assert layout.policy(12) == "trust/policy/000012.json"
+    assert layout.recipient(DIGEST) == f"trust/recipients/{DIGEST}"
+    assert layout.environment_key(DEV, 1, ANN, DIGEST, DIGEST) == (
+        f"keys/dev/all/1/ann/{DIGEST[:16]}-{DIGEST[:32]}.age"
+    )
+    assert layout.manifest(CHURN, ONE) == "models/churn/@/1/manifest.json"
+    assert layout.sealed(CHURN, ONE) == "models/churn/@/1/sealed/"
+    assert layout.payload(CHURN, ONE, file_id) == f"models/churn/@/1/files/{file_id}"
+    assert layout.units(layout.payload(CHURN, ONE, file_id)) == f"models/churn/@/1/files/{file_id}.units"
+    assert layout.header(CHURN, ONE, DEV, 2, file_id, DIGEST) == (
+        f"models/churn/@/1/keys/dev-2/{file_id}-{DIGEST[:32]}"
+    )
+    assert layout.approval(CHURN, ONE, DEV, DIGEST) == f"models/churn/@/1/approvals/dev/{DIGEST}.json"
+    assert layout.channel(DEV, MAIN, CHURN) == "channels/dev/main/churn/@/"
+
+
+def test_a_model_below_another_never_meets_its_versions() -> None:
+    assert layout.versions(names.model("nepse/3")) == "models/nepse/3/@/"
+    assert layout.version(names.model("nepse"), names.version("3")) == "models/nepse/@/3/"
+
+
+def test_the_longest_names_fit_every_store() -> None:
+    model = names.model("/".join(["a" * 24] * 8))
+    version = names.version("999999999.999999999.999999999-" + "a" * 32)
+    environment = names.environment("a" * 32)
+    for name in (
+        layout.header(model, version, environment, limits.EPOCHS, "0" * 32, DIGEST),
+        layout.units(layout.payload(model, version, "0" * 32)),
+        layout.approval(model, version, environment, DIGEST),
+        layout.channel(environment, names.slot("b" * 32), model) + layout.numbered(limits.NUMBER_MAX),
+    ):
+        assert len(name) <= limits.STORE_NAME_CHARS
+        assert all(len(part) <= 255 for part in name.split("/"))

@@ -1,0 +1,333 @@
+"""`mvault ls`, `show`, `history` and `pull`: look at models, and get them out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vault.cli.command import verb
+from vault.cli.completion import ModelName, ReferenceText
+from vault.cli.options import Common, common_of
+from vault.cli.tables import Cell, Column
+from vault.cli.text import clean, count, scalar, size, when
+from vault.errors import NotFound
+
+if TYPE_CHECKING:
+    from vault.actions.listing import Details, ModelRow, Release
+
+_SHOWN = 12  # names of features, parameters and the like that fit a line or two
+
+
+@verb(
+    "ls",
+    examples=(
+        "mvault ls                       # every model",
+        "mvault ls churn                 # the versions of one",
+        "mvault ls nepse                 # the models below nepse/",
+        "mvault ls | cut -f1             # names alone: piped tables are tab-separated",
+    ),
+)
+@click.argument("model", required=False, type=ModelName())
+@click.pass_context
+def ls(context: click.Context, model: str | None) -> None:
+    """List models with what each environment uses, or the versions of MODEL.
+
+    Columns when piped: model, newest, versions, in use; for a model: version,
+    created, formats, bytes, in use, publishers.
+    """
+    common = common_of(context)
+    opened = common.open()
+    rows = opened.list(model or "")
+    if model is not None and not rows:
+        raise NotFound(f"There is no model {model}.", subject=model, hint="See what there is: mvault ls")
+    releases: Sequence[Release] | None = None
+    if model is not None and any(row.model == model for row in rows):
+        releases = opened.versions(model)
+    console = common.console
+    if console.json({"models": [_model(row, releases if row.model == model else None) for row in rows]}):
+        return
+    if releases is not None:
+        _print_releases(common, releases)
+        rows = [row for row in rows if row.model != model]
+    if rows:
+        _print_models(common, rows)
+    elif releases is None:
+        console.notice("There are no models yet. Publish one: mvault push NAME FILE")
+
+
+def _print_models(common: Common, rows: "Sequence[ModelRow]") -> None:
+    common.console.table(
+        (
+            Column("MODEL", shrinks=True),
+            Column("NEWEST"),
+            Column("VERSIONS", number=True),
+            Column("IN USE", shrinks=True),
+        ),
+        [
+            (
+                Cell(row.model),
+                Cell(row.newest or ""),
+                Cell(str(row.versions)),
+                Cell(
+                    ", ".join(f"{place} {version}" for place, version in row.channels.items()),
+                    ",".join(f"{place}={version}" for place, version in row.channels.items()),
+                ),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_releases(common: Common, releases: "Sequence[Release]") -> None:
+    common.console.table(
+        (
+            Column("VERSION"),
+            Column("CREATED"),
+            Column("FORMATS", shrinks=True),
+            Column("SIZE", number=True),
+            Column("IN USE", shrinks=True),
+            Column("BY", shrinks=True),
+        ),
+        [
+            (
+                Cell(entry.version),
+                Cell(when(entry.created), entry.created),
+                Cell(", ".join(entry.formats), ",".join(entry.formats)),
+                Cell(size(entry.size), str(entry.size)),
+                Cell(", ".join(entry.channels), ",".join(entry.channels)),
+                Cell(", ".join(entry.publishers), ",".join(entry.publishers)),
+            )
+            for entry in releases
+        ],
+    )
+
+
+@verb(
+    "show",
+    examples=(
+        "mvault show churn                     # the newest in dev",
+        "mvault show churn:3",
+        "mvault show churn@prod --json",
+    ),
+)
+@click.argument("reference", metavar="REF", type=ReferenceText())
+@click.pass_context
+def show(context: click.Context, reference: str) -> None:
+    """Describe the version that REF means; what is confidential, only if you may read it there."""
+    common = common_of(context)
+    found = common.open().show(reference)
+    console = common.console
+    value = {
+        **_release(found.release),
+        "files": list(found.files),
+        "metadata": found.metadata,
+        "unread": found.unread,
+    }
+    if console.json(value):
+        return
+    console.heading(found.release.reference)
+    console.fields(_fields(found, verbose=console.style.verbose))
+    console.heading("")
+    verbose = console.style.verbose
+    files = [
+        (
+            Cell(_text(file["path"])),
+            Cell(_text(file["role"])),
+            Cell(_text(file["format"])),
+            Cell(size(_integer(file["size"])), _text(file["size"])),
+            _sha256(file.get("sha256"), verbose=verbose),
+        )
+        for file in found.files
+    ]
+    if not console.to_terminal:
+        files = [(Cell("file"), *row) for row in files]  # type: ignore[misc]
+    console.table(
+        (
+            Column("FILE", shrinks=True),
+            Column("ROLE"),
+            Column("FORMAT"),
+            Column("SIZE", number=True),
+            Column("SHA-256", shrinks=verbose),
+        ),
+        files,
+    )
+
+
+def _fields(found: "Details", *, verbose: bool) -> list[tuple[str, Cell]]:
+    entry = found.release
+    rows = [
+        ("Reference", Cell(entry.reference)),
+        (
+            "Published",
+            Cell(f"{when(entry.created)} by {', '.join(entry.publishers)}", entry.created),
+        ),
+        ("In use", Cell(", ".join(entry.channels) or "nowhere", ",".join(entry.channels))),
+        ("Formats", Cell(", ".join(entry.formats), ",".join(entry.formats))),
+        ("Size", Cell(f"{size(entry.size)} in {count(len(found.files), 'file')}", str(entry.size))),
+        ("Digest", Cell(entry.digest)),
+    ]
+    if found.metadata is None:
+        return [*rows, ("Confidential", Cell(f"not shown: {found.unread}", ""))]
+    info = found.metadata
+    return [*rows, *((title, Cell(text)) for title, text in _described(info, verbose=verbose) if text)]
+
+
+def _described(info: Mapping[str, object], *, verbose: bool) -> list[tuple[str, str]]:
+    """Tell what metadata says, shortest first; long lists are cut unless -v."""
+    return [
+        ("Estimator", scalar(info.get("estimator"))),
+        ("Metrics", _mapping(info.get("metrics"), verbose=verbose)),
+        ("Parameters", _mapping(info.get("params"), verbose=verbose)),
+        ("Features", _listed(info.get("features"), verbose=verbose)),
+        ("Classes", _listed(info.get("classes"), verbose=verbose)),
+        ("Tags", _listed(info.get("tags"), verbose=verbose)),
+        ("Note", scalar(info.get("notes"))),
+        ("Git", _git(info.get("git"))),
+        ("Python", scalar(info.get("python"))),
+        ("Libraries", _mapping(info.get("libraries"), verbose=verbose)),
+    ]
+
+
+def _mapping(value: object, *, verbose: bool) -> str:
+    if not isinstance(value, dict):
+        return ""
+    return _cut([f"{clean(str(name))} {scalar(entry)}" for name, entry in value.items()], verbose=verbose)
+
+
+def _listed(value: object, *, verbose: bool) -> str:
+    return _cut([scalar(entry) for entry in value], verbose=verbose) if isinstance(value, list) else ""
+
+
+def _cut(parts: list[str], *, verbose: bool) -> str:
+    if verbose or len(parts) <= _SHOWN:
+        return ", ".join(parts)
+    return ", ".join(parts[:_SHOWN]) + f" and {len(parts) - _SHOWN} more (-v)"
+
+
+def _git(value: object) -> str:
+    if not isinstance(value, dict):
+        return ""
+    dirty = ", with changes that were not committed" if value.get("dirty") else ""
+    branch = f" on {value['branch']}" if value.get("branch") else ""
+    return clean(f"{str(value.get('commit'))[:12]}{branch}{dirty}")
+
+
+def _sha256(value: object, *, verbose: bool) -> Cell:
+    if not isinstance(value, str):
+        return Cell("", "")
+    return Cell(value if verbose else f"{value[:12]}…", value)
+
+
+def _text(value: object) -> str:
+    return str(value)
+
+
+def _integer(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+@verb(
+    "history",
+    examples=("mvault history churn", "mvault history churn --json", "mvault history churn -v"),
+)
+@click.argument("model", type=ModelName())
+@click.pass_context
+def history(context: click.Context, model: str) -> None:
+    """Tell what happened to MODEL, newest first, as the signed records say it.
+
+    Columns when piped: time, action, reference, where, who, digest.
+    """
+    common = common_of(context)
+    events = common.open().history(model)
+    console = common.console
+    verbose = console.style.verbose
+    value = [
+        {
+            "time": event.time,
+            "action": event.action,
+            "reference": event.reference,
+            "where": event.where,
+            "who": list(event.who),
+            "digest": event.digest,
+            **({"seq": event.seq} if verbose else {}),
+        }
+        for event in events
+    ]
+    if console.json({"model": model, "events": value}):
+        return
+    columns = [
+        Column("WHEN"),
+        Column("WHAT"),
+        Column("VERSION", shrinks=True),
+        Column("WHERE"),
+        Column("BY", shrinks=True),
+    ]
+    rows = [
+        [
+            Cell(when(event.time), event.time),
+            Cell(event.action),
+            Cell(event.reference),
+            Cell(event.where),
+            Cell(", ".join(event.who), ",".join(event.who)),
+        ]
+        for event in events
+    ]
+    if verbose or not console.to_terminal:
+        columns.append(Column("DIGEST"))
+        for row, event in zip(rows, events, strict=True):
+            row.append(Cell(f"{event.digest[:19]}…", event.digest))
+    if verbose:
+        columns.append(Column("SEQ", number=True))
+        for row, event in zip(rows, events, strict=True):
+            row.append(Cell("" if event.seq is None else str(event.seq)))
+    console.table(columns, rows)
+
+
+@verb(
+    "pull",
+    examples=(
+        "mvault pull churn@prod out/",
+        "mvault pull churn:3 churn-3.zip --zip",
+    ),
+)
+@click.argument("reference", metavar="REF", type=ReferenceText())
+@click.argument("destination", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--zip", "zipped", is_flag=True, help="Write one zip file, DIR, instead of a folder.")
+@click.pass_context
+def pull(context: click.Context, reference: str, destination: Path, zipped: bool) -> None:
+    """Write the files of the version REF into DIR, each only after it verified; nothing is overwritten.
+
+    They are no longer encrypted there, and their signature is not with them.
+    """
+    common = common_of(context)
+    written = common.open().pull(reference, destination, zip=zipped)
+    common.console.outcome(
+        {"reference": reference, "path": str(written.absolute()), "zip": zipped},
+        plain=str(written),
+        message=f"The verified files of {reference} are in {written}.",
+    )
+
+
+def _model(row: "ModelRow", releases: "Sequence[Release] | None") -> dict[str, object]:
+    return {
+        "model": row.model,
+        "newest": row.newest,
+        "versions": row.versions,
+        "channels": row.channels,
+        "releases": None if releases is None else [_release(entry) for entry in releases],
+    }
+
+
+def _release(entry: "Release") -> dict[str, object]:
+    return {
+        "reference": entry.reference,
+        "model": entry.model,
+        "version": entry.version,
+        "created": entry.created,
+        "publishers": list(entry.publishers),
+        "formats": list(entry.formats),
+        "size": entry.size,
+        "digest": entry.digest,
+        "channels": list(entry.channels),
+    }

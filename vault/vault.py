@@ -43,6 +43,10 @@ class Vault:
         self._session = session
         self._settings = settings
 
+    def __repr__(self) -> str:
+        """Show where the vault lies and which environment bare references mean."""
+        return f"Vault({self.location!r}, env={self.env!r})"
+
     @property
     def location(self) -> str:
         """Where the vault lies."""

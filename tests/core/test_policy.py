@@ -1,5 +1,7 @@
 """Decisions: deny by default, a closed vocabulary, and people behind services."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests import builders
@@ -164,7 +166,7 @@ def test_revoked_and_retired_keys_do_not_count_but_their_holder_is_known() -> No
 
     def add(before: Policy) -> Policy:
         member = Member(Principal("ann"), policy.PERSON, (), (Principal("owner"),), None, keys, ())
-        return builders.replace(before, members={**before.members, member.name: member})
+        return replace(before, members={**before.members, member.name: member})
 
     found = built.amend(add)
     assert set(found.counting_keys()) == {built.owner.key_id, current.key_id}

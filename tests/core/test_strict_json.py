@@ -8,7 +8,7 @@ from vault.errors import Malformed
 
 def refused(data: bytes, **options: bool) -> Malformed:
     with pytest.raises(Malformed) as caught:
-        strict_json.parse(data, subject="it", **options)  # type: ignore[arg-type]
+        strict_json.parse(data, subject="it", **options)
     assert caught.value.subject == "it"
     return caught.value
 

@@ -87,7 +87,7 @@ def _unwrap(
                 line = recipients.decrypt_bytes(data, [mine], limit=limits.RECIPIENT_CHARS)
                 return _identity_for(line, wanted, name)
             except NoUsableKey:
-                continue
+                refused = refused or _unopened(name, holder)
             except Refused as refusal:
                 refused = refused or refusal
     if refused is not None:
@@ -96,6 +96,18 @@ def _unwrap(
         f"The key of {environment} is not wrapped for this identity.",
         subject=environment,
         hint="Somebody who holds it can grant it; until then nothing in that environment can be read.",
+    )
+
+
+def _unopened(name: str, holder: HeldIdentity) -> Refused | None:
+    """Refuse a copy that is named after this recipient and does not open; others may be anybody's."""
+    if not name.rpartition("/")[2].startswith(f"{recipient_digest(holder.recipient)[:16]}-"):
+        return None
+    return DigestMismatch(
+        f"{name} was altered: it is named after this identity, which does not open it.",
+        code="decrypt-failed",
+        subject=name,
+        hint="Restore it from a backup, or have the key granted again.",
     )
 
 

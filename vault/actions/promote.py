@@ -196,12 +196,20 @@ def _write(
 
 
 def _is_genuine(session: Session, target: Verified, where: Channel, seq: int) -> bool:
-    """Tell whether what lies at a number is a record by somebody who may write there."""
-    name = layout.channel(where.environment, where.slot, where.model) + layout.numbered(seq)
+    """Tell whether what lies at a number is a record by somebody who may write there.
+
+    Raises:
+        Unavailable: it is an object that cannot be read now, so nobody knows.
+    """
+    folder = layout.channel(where.environment, where.slot, where.model)
     try:
-        data = session.store.read(name, limit=limits.ENVELOPE_BYTES)
-    except (NotFound, Malformed, Unavailable):
+        data = session.store.read(folder + layout.numbered(seq), limit=limits.ENVELOPE_BYTES)
+    except (NotFound, Malformed):
         return False
+    except Unavailable:
+        if seq in objects.numbers(session.store, folder):
+            raise
+        return False  # it has the name and is no object: a folder, a link
     found = in_force.channel_record(target.authorised.resolved.context, where, seq, data)
     return isinstance(found, Signed)
 

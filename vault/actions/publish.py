@@ -99,9 +99,7 @@ def _choose(session: Session, authorised: Authorised, wanted: Version | None) ->
         )
     above = max((order.numbers[0] for order in known), default=0)
     taken = [int(entry) for entry in listed if entry.isdecimal() and _is_published(session, model, entry)]
-    # A stranger's object that has the name of a version's folder: nothing can be stored below it everywhere.
-    strangers = session.store.list_folders(layout.versions(model))
-    taken += [int(entry) for entry in strangers if entry.isascii() and entry.isdecimal()]
+    taken += _squatted(session, model)
     return names.version(str(objects.lowest_free(taken, above, f"versions of {model}")))
 
 

@@ -275,8 +275,6 @@ def version_names(session: Session, model: Model) -> list[Version]:
     found = []
     for name in session.store.list_folders(layout.versions(model)):
         if not name.endswith("/"):
-            continue  # an object in place of a folder is a stranger's
-        if not name.endswith("/"):
             continue  # a stranger's object: a version is a folder
         try:
             found.append(names.version(name[:-1]))

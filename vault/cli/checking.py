@@ -145,6 +145,8 @@ def _raise(error: OSError) -> None:
 
 
 def _print_inspections(console: "Console", found: "list[Inspection]") -> None:
+    if not found:
+        console.notice("There are no files there.")
     if not console.to_terminal:
         rows = [
             (
@@ -156,6 +158,9 @@ def _print_inspections(console: "Console", found: "list[Inspection]") -> None:
             for entry in found
         ]
         console.table((), rows)
+        return
+    if len(found) > 1 and not console.style.verbose:
+        _print_overview(console, found)
         return
     for entry in found:
         console.heading(entry.path)
@@ -172,8 +177,24 @@ def _print_inspections(console: "Console", found: "list[Inspection]") -> None:
             versions = ", ".join(f"{name} {value}" for name, value in entry.versions.items())
             rows_.append(("Versions", Cell(versions)))
         console.fields(rows_)
-    if not found:
-        console.notice("There are no files there.")
+
+
+def _print_overview(console: "Console", found: "list[Inspection]") -> None:
+    """Print one line a file; what to look at first comes first."""
+    order = ("refused", "needs-pins", "data")
+    ranked = sorted(found, key=lambda entry: order.index(entry.verdict))
+    console.table(
+        (Column("VERDICT"), Column("FORMAT"), Column("FILE", shrinks=True), Column("WHY", shrinks=True)),
+        [
+            (
+                Cell(_VERDICTS[entry.verdict]),
+                Cell(entry.format),
+                Cell(entry.path),
+                Cell(" ".join((*entry.dangers, *entry.reasons))),
+            )
+            for entry in ranked
+        ],
+    )
 
 
 def _some(values: tuple[str, ...], *, verbose: bool, most: int = 12) -> str:

@@ -9,6 +9,7 @@ import click
 from vault.cli.options import CommonOption, common_options
 
 Examples = Sequence[str]
+USAGE = 2  # the exit status of a mistake in how the command was called
 
 
 class Verb(click.Command):
@@ -44,6 +45,13 @@ class Family(click.Group):
         self.params.extend(common_options())
         self.examples = tuple(examples)
         self.lazy = dict(lazy or {})
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; without any argument show the help, as for any other mistake on stderr."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(USAGE)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the commands in the order in which people meet them."""
@@ -116,7 +124,9 @@ def _write_options(command: click.Command, ctx: click.Context, formatter: click.
     own = [
         record
         for parameter in command.get_params(ctx)
-        if not isinstance(parameter, CommonOption) and (record := parameter.get_help_record(ctx)) is not None
+        if isinstance(parameter, click.Option)
+        and not isinstance(parameter, CommonOption)
+        and (record := parameter.get_help_record(ctx)) is not None
     ]
     if own:
         with formatter.section("Options"):

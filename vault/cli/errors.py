@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import click
 
+from vault.cli.command import USAGE
 from vault.cli.text import clean, paragraph
 from vault.errors import VaultError
 
-USAGE = 2
 UNEXPECTED = 1
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # what a shell reports of a program that a closed pipe ended

@@ -160,6 +160,7 @@ def _story(new: "NewVault", vault: str, place: str, remembered: Path | None) -> 
         f"  Recovery key  {short(new.recovery)}",
         "                Opens every model if all else is lost, for whoever holds it.",
         "                Move it offline now, to two places; no command needs it here.",
+    ]
     if remembered is not None:
         lines += [
             f"  Settings      {short(remembered.name)}",

@@ -21,9 +21,9 @@ _LIST_BYTES = 16 * 1024 * 1024
     "push",
     examples=(
         "mvault push churn model.skops",
-        "mvault push churn exported/ --version 1.4.0 --metric auc=0.91 --note 'May data'",
-        "mvault push nepse/NABIL model.onnx --features columns.json --sample sample.npz",
-        "train | mvault push churn -                 # from standard input",
+        "mvault push churn exported/ --version 1.4.0 --metric auc=0.91 --note 'May'",
+        "mvault push nepse/NABIL model.onnx --features columns.json",
+        "train | mvault push churn -                  # from standard input",
     ),
 )
 @click.argument("model", metavar="MODEL")

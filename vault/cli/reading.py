@@ -126,7 +126,6 @@ def show(context: click.Context, reference: str) -> None:
     }
     if console.json(value):
         return
-    console.heading(found.release.reference)
     console.fields(_fields(found, verbose=console.style.verbose))
     console.heading("")
     verbose = console.style.verbose

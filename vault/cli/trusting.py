@@ -27,11 +27,10 @@ class Trust(Family):
     cls=Trust,
     subcommand_metavar="LOCATION [--root sha256:…] | export [FILE]",
     examples=(
-        "mvault trust models/ --root sha256:4bd6a7b2…   # the fingerprint that its owner told you",
-        "mvault trust models/                           # at a terminal: compare it by eye",
-        "mvault trust export trust.json                 # for a container: MVAULT_TRUST=trust.json",
+        "mvault trust models/ --root sha256:4bd6a7b2…   # what its owner told you",
+        "mvault trust models/                           # at a terminal: compare by eye",
+        "mvault trust export trust.json                 # for a container",
     ),
-    no_args_is_help=True,
 )
 def trust() -> None:
     """Trust the vault at LOCATION on this machine, or export the trust that you have.

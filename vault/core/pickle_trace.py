@@ -60,6 +60,10 @@ class Tracer:
         """Record a global; one symbol for each."""
         full = f"{module}.{name}"
         self.globals.add(full)
+        if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+            raise PickleRefused(
+                f"The pickle names {full[:200]!r}, which is not one plain name.", subject=self.subject
+            )
         return self._symbols.setdefault(full, Symbol(full))
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> object:

@@ -15,7 +15,8 @@ from typing import Any, Final
 from vault.core import limits
 from vault.core import pickle_opcodes as op
 from vault.core.pickle_host import Draft, Host, Ran, RawArray
-from vault.errors import PickleRefused
+from vault.core.pickle_keys import is_bounded_key
+from vault.errors import PickleRefused, VaultError
 
 _FLOAT: Final = struct.Struct(">d")
 _INT: Final = struct.Struct("<i")
@@ -54,7 +55,6 @@ class _Machine:
         "_found",
         "_frame",
         "_host",
-        "_memo",
         "_nesting",
         "_opcodes",
         "_pending",
@@ -62,6 +62,7 @@ class _Machine:
         "_subject",
         "_view",
         "marks",
+        "memo",
         "stack",
     )
 
@@ -75,7 +76,7 @@ class _Machine:
         self._protocol = -1
         self._frame = 0  # the end of the present frame
         self._opcodes = 0
-        self._memo: dict[int, Any] = {}
+        self.memo: dict[int, Any] = {}
         self._found: dict[int, Any] = {}  # what find returned, by identity, and kept alive
         self._drafts: dict[int, list[int]] = {}  # memo places of unfinished drafts
         self._pending = 0
@@ -83,37 +84,42 @@ class _Machine:
         self.marks: list[int] = []
 
     def run(self) -> Ran:
-        """Execute to STOP."""
-        table, view = _TABLE, self._view
-        if self._at >= self._end or view[self._at] != op.PROTO:
+        """Execute to STOP and return what is left."""
+        if self._at >= self._end or self._view[self._at] != op.PROTO:
             raise self.bad("does not start with a protocol of 3 to 5")
         try:
-            while True:
-                if self._at >= self._end:
-                    raise self.bad("ends before its STOP")
-                code = view[self._at]
-                inside = self._at < self._frame
-                self._at += 1
-                self._opcodes += 1
-                if code == op.STOP:
-                    break
-                step = table.get(code)
-                if step is None:
-                    raise self.bad(f"has the opcode {op.REFUSED.get(code, f'{code:#04x}')}")
-                step(self)
-                if inside and 0 < self._frame < self._at:
-                    raise self.bad("has an opcode that reaches beyond its frame")
-                if self._opcodes > limits.PICKLE_OPCODES:
-                    raise self.bad("has too many opcodes")
+            self._execute()
         except (IndexError, KeyError):
             raise self.bad("takes something that is not there") from None
-        except (TypeError, ValueError, OverflowError, MemoryError, RecursionError, struct.error):
+        except VaultError:
+            raise
+        except Exception:  # whatever Python, NumPy or an imported module makes of parts that do not fit
             raise self.bad("puts together what does not fit") from None
         if self._frame > self._at:
             raise self.bad("ends inside a frame")
         if len(self.stack) != 1 or self.marks or self._pending:
             raise self.bad("ends with something left over")
         return Ran(self.stack[0], self._protocol, self._opcodes, self._at)
+
+    def _execute(self) -> None:
+        table, view = _TABLE, self._view
+        while True:
+            if self._at >= self._end:
+                raise self.bad("ends before its STOP")
+            code = view[self._at]
+            inside = self._at < self._frame
+            self._at += 1
+            self._opcodes += 1
+            if code == op.STOP:
+                return
+            step = table.get(code)
+            if step is None:
+                raise self.bad(f"has the opcode {op.REFUSED.get(code, f'{code:#04x}')}")
+            step(self)
+            if inside and 0 < self._frame < self._at:
+                raise self.bad("has an opcode that reaches beyond its frame")
+            if self._opcodes > limits.PICKLE_OPCODES:
+                raise self.bad("has too many opcodes")
 
     def bad(self, what: str) -> PickleRefused:
         """Build a refusal that names the position."""
@@ -165,19 +171,11 @@ class _Machine:
 
     def remember(self, place: int, value: Any) -> None:
         """Put a value into the memo; each place once, in any order."""
-        if place in self._memo or place > limits.PICKLE_MEMO:
+        if place in self.memo or place > limits.PICKLE_MEMO:
             raise self.bad("writes a place of its memo twice, or far away")
-        self._memo[place] = value
+        self.memo[place] = value
         if isinstance(value, Draft):
             self._drafts.setdefault(id(value), []).append(place)
-
-    def memoize(self) -> None:
-        """MEMOIZE: put the topmost value into the next place."""
-        self.remember(len(self._memo), self.top())
-
-    def recall(self, place: int) -> None:
-        """Push a value from the memo."""
-        self.stack.append(self._memo[place])
 
     # Structure.
 
@@ -248,7 +246,7 @@ class _Machine:
         if isinstance(target, Draft):
             self._pending -= 1
             for place in self._drafts.pop(id(target), ()):
-                self._memo[place] = built
+                self.memo[place] = built
 
     def raw_array(self, raw: RawArray) -> object:
         """Read the array that joblib writes behind its wrapper, outside any frame."""
@@ -281,6 +279,7 @@ class _Machine:
         """SETITEM and SETITEMS: keys and values by turns."""
         if len(items) % 2:
             raise self.bad("has a key without a value")
+        self.check_keys(items[::2])
         target = self.top()
         if type(target) is dict:
             target.update(zip(items[::2], items[1::2], strict=True))
@@ -289,11 +288,24 @@ class _Machine:
 
     def add(self, items: list[Any]) -> None:
         """ADDITEMS."""
+        self.check_keys(items)
         target = self.top()
         if type(target) is set:
             target.update(items)
         else:
             self._host.fill(target, items, "add")
+
+    def frozen(self) -> None:
+        """FROZENSET: from the items above the mark."""
+        items = self.items()
+        self.check_keys(items)
+        self.stack.append(frozenset(items))
+
+    def check_keys(self, keys: list[Any]) -> None:
+        """Refuse keys whose hashing is not bounded, or runs code of their own."""
+        for key in keys:
+            if not is_bounded_key(key):
+                raise self.bad("has a key that is too deep, or computes its own hash")
 
     def tuple_of(self, count: int) -> None:
         """TUPLE1, TUPLE2, TUPLE3."""
@@ -318,8 +330,8 @@ class _Machine:
 
     def stack_names(self) -> None:
         """STACK_GLOBAL: module and name from the stack."""
-        name, module = self.pop(), self.pop()
-        self.find(module, name)
+        name = self.pop()
+        self.find(self.pop(), name)
 
     def new_ex(self) -> None:
         """NEWOBJ_EX: with keywords."""
@@ -370,7 +382,7 @@ _TABLE: Final[dict[int, Callable[[_Machine], None]]] = {
     op.TUPLE1: lambda m: m.tuple_of(1),
     op.TUPLE2: lambda m: m.tuple_of(2),
     op.TUPLE3: lambda m: m.tuple_of(3),
-    op.FROZENSET: lambda m: m.stack.append(frozenset(m.items())),
+    op.FROZENSET: _Machine.frozen,
     op.APPEND: lambda m: m.append([m.pop()]),
     op.APPENDS: lambda m: m.append(m.items()),
     op.SETITEM: _Machine.set_one,
@@ -378,9 +390,9 @@ _TABLE: Final[dict[int, Callable[[_Machine], None]]] = {
     op.ADDITEMS: lambda m: m.add(m.items()),
     op.BINPUT: lambda m: m.remember(m.number(1), m.top()),
     op.LONG_BINPUT: lambda m: m.remember(m.number(4), m.top()),
-    op.MEMOIZE: _Machine.memoize,
-    op.BINGET: lambda m: m.recall(m.number(1)),
-    op.LONG_BINGET: lambda m: m.recall(m.number(4)),
+    op.MEMOIZE: lambda m: m.remember(len(m.memo), m.top()),
+    op.BINGET: lambda m: m.stack.append(m.memo[m.number(1)]),
+    op.LONG_BINGET: lambda m: m.stack.append(m.memo[m.number(4)]),
     op.GLOBAL: _Machine.two_names,
     op.STACK_GLOBAL: _Machine.stack_names,
     op.REDUCE: _Machine.reduce,

@@ -1,5 +1,6 @@
 """Train the demo's models: two classifiers and a forecaster for each of three stocks."""
 
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 ROWS: Final = 400
 CUSTOMER: Final = ("tenure", "calls", "charges", "contract", "discount", "complaints", "usage", "age")
 PRICES: Final = ("return_1", "return_2", "return_5", "gap_10", "gap_20", "volatility_10")
+_LIBRARIES: Final = ("sklearn", "skops", "onnxruntime", "skl2onnx")
 _DAYS: Final = 900
 _SEEN: Final = 0.8
 
@@ -52,15 +54,12 @@ def train() -> Iterator[Trained]:
     Raises:
         MissingLibrary: scikit-learn, skops or an ONNX library is not installed.
     """
-    try:
-        import onnxruntime  # noqa: F401
-        import skl2onnx  # noqa: F401
-        import skops  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingLibrary(
-            f"The demo trains real models and needs {error.name}.",
-            hint="Install everything it uses: pip install 'model-artifact-vault[all]'",
-        ) from None
+    for library in _LIBRARIES:
+        if importlib.util.find_spec(library) is None:
+            raise MissingLibrary(
+                f"The demo trains real models and needs {library}.",
+                hint="Install everything it uses: pip install 'model-artifact-vault[all]'",
+            )
     yield _churn()
     yield _default()
     for number, name in enumerate(("NABIL", "NICA", "SCB")):

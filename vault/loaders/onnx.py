@@ -1,5 +1,6 @@
 """Run ONNX models from verified bytes, and export scikit-learn estimators to ONNX."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 # float64 → float32 keeps 24 bits of mantissa; what changes more than this was out of float32's range.
 _FLOAT_TOLERANCE: Final = 1e-6
+_TELEMETRY: Final = "ORT_DISABLE_TELEMETRY"
 _OPSETS: Final = {"": 17, "ai.onnx.ml": 3}
 _DTYPES: Final = {
     "tensor(float)": "float32",
@@ -185,13 +187,7 @@ def restore(
         FormatRefused: ONNX Runtime cannot run the model.
         MissingLibrary: ONNX Runtime is not installed.
     """
-    try:
-        import onnxruntime
-    except ModuleNotFoundError:
-        raise MissingLibrary(
-            "Running ONNX models needs ONNX Runtime.",
-            hint="Install it: pip install 'model-artifact-vault[onnx]'",
-        ) from None
+    onnxruntime = _runtime()
     options = onnxruntime.SessionOptions() if session_options is None else session_options
     if session_options is None:
         # The walk has read the bytes as ONNX: they must not be taken for anything else.
@@ -210,6 +206,26 @@ def restore(
             hint="Export it again, for operator sets that this ONNX Runtime knows.",
         ) from None
     return OnnxModel(session, classes=classes, feature_names=feature_names)
+
+
+def _runtime() -> Any:
+    """Import ONNX Runtime with its telemetry off.
+
+    Since 1.29 it sends names of graphs and hashes of weights to its maker
+    unless this variable says otherwise before the import; one that the
+    operator has set is left alone.
+    """
+    wanted = os.environ.setdefault(_TELEMETRY, "1") == "0"
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise MissingLibrary(
+            "Running ONNX models needs ONNX Runtime.",
+            hint="Install it: pip install 'model-artifact-vault[onnx]'",
+        ) from None
+    if not wanted:
+        onnxruntime.disable_telemetry_events()  # for a process that had imported it before
+    return onnxruntime
 
 
 def export(estimator: Any, sample: Any, *, domains: AbstractSet[str] = onnx_walk.STANDARD_DOMAINS) -> bytes:

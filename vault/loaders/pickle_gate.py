@@ -219,6 +219,8 @@ class _Gate:
         import numpy as np
 
         def inner(part: Any, subject: str) -> int | None:
+            if not isinstance(part, np.dtype):
+                raise PickleRefused("A dtype has a column that is not one.", subject=subject)
             return None if part.hasobject else int(part.itemsize)
 
         size = pickle_trace.dtype_size(code, state, self.subject, inner)

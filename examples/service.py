@@ -28,11 +28,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Predict."""
         try:
-            size = int(self.headers.get("Content-Length", "0"))
-            if not 0 < size <= MOST_BYTES:
-                raise ValueError(f"a request has 1 to {MOST_BYTES:,} bytes")
-            answer: Any = {"predictions": self.model.predict(json.loads(self.rfile.read(size))).tolist()}
-            status = 200
+            answer, status = {"predictions": self.model.predict(self.rows()).tolist()}, 200
         except ValueError as error:
             answer, status = {"error": str(error)}, 400
         body = json.dumps(answer).encode()
@@ -41,6 +37,17 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def rows(self) -> Any:
+        """Read the request.
+
+        Raises:
+            ValueError: it is not JSON, or too large.
+        """
+        size = int(self.headers.get("Content-Length", "0"))
+        if not 0 < size <= MOST_BYTES:
+            raise ValueError(f"a request has 1 to {MOST_BYTES:,} bytes")
+        return json.loads(self.rfile.read(size))
 
 
 def main(port: int) -> int:

@@ -1,6 +1,7 @@
 """Published ways past a scanner and through an allow-list: each ends in a refusal, with nothing done."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -15,7 +16,6 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.model_selection import KFold
 
 from tests.attacks.deserialization_watch import watched
 from vault.core import inspection, pickle_trace, static_stage
@@ -64,10 +64,8 @@ def refused(path: str, data: bytes, canary: Path) -> str:
     """Through the static stage, the gate and the inspection: refused by each, and nothing happens."""
     kind = "joblib" if path.endswith(".joblib") else "pickle"
     tracer = pickle_trace.Tracer(joblib=kind == "joblib")
-    try:
+    with contextlib.suppress(PickleRefused):
         pickle_trace.trace_with(tracer, data)
-    except PickleRefused:
-        pass
     names = frozenset(tracer.globals)
     codes = set()
     with watched() as events:
@@ -157,7 +155,12 @@ def test_a_real_file_of_each_protocol_with_a_system_call_is_refused(tmp_path: Pa
             return os.system, (f"touch {canary}",)
 
     for protocol in range(6):
-        for value in (Evil(), [MODEL, Evil()], {"model": MODEL, "x": Evil()}, np.array([Evil()], dtype=object)):
+        for value in (
+            Evil(),
+            [MODEL, Evil()],
+            {"model": MODEL, "x": Evil()},
+            np.array([Evil()], dtype=object),
+        ):
             refused("model.pkl", pickle.dumps(value, protocol), canary)
             buffer = io.BytesIO()
             joblib.dump(value, buffer, protocol=protocol)
@@ -180,7 +183,13 @@ TRICKS: dict[str, Callable[[bytes], bytes]] = {
     "cut short after the call": lambda call: P + call,
     "past STOP": lambda call: P + b"N." + call + S,
     "names through the memo": lambda call: (
-        P + short("system") + b"\x940" + short("posix") + b"\x940h\x01h\x00\x93" + call.removeprefix(SYSTEM) + S
+        P
+        + short("system")
+        + b"\x940"
+        + short("posix")
+        + b"\x940h\x01h\x00\x93"
+        + call.removeprefix(SYSTEM)
+        + S
     ),
     "names through a tuple and a pop": lambda call: P + short("harmless") + b"0" + call + S,
     "a frame that hides opcodes": lambda call: P + b"\x95" + struct.pack("<Q", 1) + b"N0" + call + S,
@@ -217,156 +226,17 @@ def test_tricks_against_scanners_are_refused(trick: str, tmp_path: Path) -> None
 def test_a_renamed_pickle_is_refused_under_every_extension(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     data = P + evil(canary) + S
-    for ending, kind in ((".onnx", "onnx"), (".skops", "skops"), (".json", "json"), (".npz", "npz"), (".bin", "data")):
+    for ending, kind in (
+        (".onnx", "onnx"),
+        (".skops", "skops"),
+        (".json", "json"),
+        (".npz", "npz"),
+        (".bin", "data"),
+    ):
         with watched() as events, pytest.raises(Refused) as caught:
             static_stage.check("model" + ending, kind, memoryview(data), frozenset(), Allowance(), "m")
         assert caught.value.code in ("format-refused", "malformed-archive")
         assert events == []
-
-
-def allowed(*names: str) -> frozenset[str]:
-    return frozenset(names) | DEFAULT_PICKLE_GLOBALS
-
-
-def gate(data: bytes, *names: str, joblib: bool = False) -> str:
-    """Through the gate with names that an operator might well allow; return the message."""
-    with pytest.raises(FormatRefused) as caught:
-        pickle_gate.restore(data, allowed(*names), joblib=joblib)
-    return caught.value.message
-
-
-SPLIT = "sklearn.model_selection._split"
-
-
-def test_build_on_a_class_cannot_replace_its_methods() -> None:
-    before = KFold.split
-    poisoned = P + short(SPLIT) + short("KFold") + b"\x93}" + short("split") + b"Nsb."
-    told = gate(poisoned, f"{SPLIT}.KFold")
-    slots = P + short(SPLIT) + short("KFold") + b"\x93(N}" + short("split") + b"Nstb."
-    gate(slots, f"{SPLIT}.KFold")
-    assert "state of a global" in told
-    assert KFold.split is before
-
-
-RIDGE = short("sklearn.linear_model._ridge") + short("Ridge") + b"\x93"
-MAKE = P + RIDGE + b")\x81"
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        b"}" + short("predict") + b"Ns",
-        b"}" + short("fit") + RIDGE + b"s",
-        b"}" + short("__class__") + RIDGE + b"s",
-        b"}" + short("__setstate__") + b"Ns",
-        b"(N}" + short("coef_") + b"Nst",
-        b"(}}" + short("coef_") + b"Nst",
-        b"K\x01",
-        b"]",
-        b"}K\x01Ns",
-    ],
-)
-def test_state_cannot_replace_methods_or_reach_beyond_attributes(state: bytes) -> None:
-    gate(MAKE + state + b"b.")
-    assert callable(Ridge.predict)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        P + RIDGE + b")R.",
-        P + RIDGE + b"K\x01\x85\x81.",
-        P + RIDGE + b")}" + short("alpha") + b"K\x01s\x92.",
-        P + short("sklearn.tree._tree") + short("Tree") + b"\x93)R.",
-        P + short("sklearn.tree._tree") + short("Tree") + b"\x93)\x81.",
-        MAKE + b"(K\x01K\x02u.",
-        MAKE + b"(K\x01e.",
-    ],
-)
-def test_constructors_are_not_called_and_objects_not_filled(data: bytes) -> None:
-    gate(data)
-
-
-def test_an_alias_of_another_modules_function_is_refused() -> None:
-    told = gate(Call("sklearn.utils.validation", "np").stream(), "sklearn.utils.validation.np")
-    assert "neither a class nor a function" in told
-    told = gate(Call("sklearn.pipeline", "clone").stream(), "sklearn.pipeline.clone")
-    assert "neither a class nor a function" in told
-
-
-def test_a_name_that_does_not_exist_is_a_refusal() -> None:
-    assert "does not exist" in gate(Call("sklearn.pipeline", "Gone").stream(), "sklearn.pipeline.Gone")
-    assert "does not exist" in gate(Call("sklearn.gone", "Gone").stream(), "sklearn.gone.Gone")
-
-
-DTYPE = short("numpy") + short("dtype") + b"\x93"
-
-
-def dtype_stream(code: str, state: Any) -> bytes:
-    packed = pickle.dumps(state, 3)[2:-1]
-    return P + DTYPE + short(code) + b"\x89\x88\x87R" + packed + b"b."
-
-
-@pytest.mark.parametrize(
-    ("code", "state"),
-    [
-        ("f8", (3, "<", None, None, None, -1, -1, 63)),
-        ("O8", (3, "|", None, None, None, -1, -1, 0)),
-        ("f8", (3, "<", None, None, None, -1, -1)),
-        ("V16", (3, "|", None, ("a",), {"a": ("x", 12)}, 16, 1, 0)),
-        ("V16", (3, "|", None, ("a", "b"), {"a": 1}, 16, 1, 0)),
-        ("V16", (3, "|", None, ("a",), {"b": (1, 2)}, 16, 1, 0)),
-        ("U999999999999", (3, "<", None, None, None, 4, 4, 8)),
-        ("f8", (3, "<", ("f8", (2,)), None, None, -1, -1, 0)),
-        ("l33t", (3, "<", None, None, None, -1, -1, 0)),
-        ("f8", (3, "?", None, None, None, -1, -1, 0)),
-        (",".join(["f8"] * 3), (3, "<", None, None, None, -1, -1, 0)),
-    ],
-)
-def test_flags_and_fields_of_a_dtype_are_never_taken_from_the_file(code: str, state: Any) -> None:
-    try:
-        found = pickle_gate.restore(dtype_stream(code, state), allowed(), joblib=False)
-    except FormatRefused:
-        return
-    assert found in (np.dtype("f8"), np.dtype(object))
-    assert found.flags == np.dtype(found.str).flags
-
-
-RECONSTRUCT = short("numpy._core.multiarray") + short("_reconstruct") + b"\x93"
-NDARRAY = short("numpy") + short("ndarray") + b"\x93"
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        (1, (10,), "DTYPE", False, bytes(8)),
-        (1, (2**40,), "DTYPE", False, bytes(8)),
-        (1, (-1,), "DTYPE", False, bytes(8)),
-        (1, (1,), "DTYPE", False, [1]),
-        (1, (1,), "DTYPE", False, "text"),
-        (1, (1,), None, False, bytes(8)),
-        (1, [1], "DTYPE", False, bytes(8)),
-        (1, (True,), "DTYPE", False, bytes(8)),
-        (2, (1,), "DTYPE", False, bytes(8)),
-        (1, (1,), "DTYPE", 0, bytes(8)),
-    ],
-)
-def test_arrays_whose_parts_do_not_fit_are_refused(state: Any) -> None:
-    packed = pickle.dumps(state, 3)[2:-1]
-    marker = pickle.dumps("DTYPE", 3)[2:-3]
-    dtype = DTYPE + short("f8") + b"\x89\x88\x87R(K\x03" + short("<") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    head = P + RECONSTRUCT + NDARRAY + b"K\x00\x85C\x01b\x87R"
-    assert pickle.dumps("DTYPE", 3)
-    stream = head + packed.replace(marker + b"q\x00", dtype).replace(marker + b"q\x01", dtype) + b"b."
-    gate(stream)
-
-
-def test_arrays_of_a_subclass_or_without_state_are_refused() -> None:
-    for kind in (b"", short("numpy.ma.core") + short("MaskedArray") + b"\x93"):
-        gate(P + RECONSTRUCT + (kind or short("x")) + b"K\x00\x85C\x01b\x87R.", "numpy.ma.core.MaskedArray")
-    gate(P + RECONSTRUCT + NDARRAY + b"K\x00\x85C\x01b\x87R.")
-    gate(P + RECONSTRUCT + NDARRAY + b"J\xff\xff\xff\x7f\x85C\x01b\x87R.")
-    gate(P + DTYPE + short("f8") + b"\x89\x88\x87R.")
 
 
 def test_joblib_object_arrays_run_no_machine_but_ours(tmp_path: Path) -> None:
@@ -407,17 +277,3 @@ def test_a_list_of_pins_taken_from_the_artifact_itself_allows_nothing(tmp_path: 
             static_stage.check("m.pkl", "pickle", memoryview(content), frozenset(own), only_format, "m")
         assert caught.value.code == "not-allowed"
         assert events == []
-
-
-def test_every_truncation_of_a_model_is_refused() -> None:
-    for length in range(len(WARM)):
-        gate(WARM[:length])
-
-
-def test_deep_nesting_is_refused_and_does_not_end_the_process() -> None:
-    deep = P + b"(" * 200_000 + b"t" * 200_000
-    for data in (deep + S, P + b"]" + b"\x85" * 300_000 + S, P + b"N" + b"\x85" * 300_000 + b"\x94}h\x00Ns."):
-        try:
-            pickle_gate.restore(data, allowed(), joblib=False)
-        except FormatRefused:
-            continue

@@ -6,6 +6,7 @@ from functools import cache
 import pytest
 
 from tests.attacks.vault_damage import LABELS, label_of, objects
+from tests.attacks.vault_forgeries import Value
 from tests.attacks.vault_mixing import headers, only, outcome, payloads, resigned, twin
 from tests.builders import Built, solo, team
 from vault.actions import keyring
@@ -215,7 +216,7 @@ def test_a_sealing_record_in_which_a_publisher_swapped_two_files_is_refused_by_t
     built = two_files()
     name = "models/churn/@/1/sealed/000001.json"
 
-    def swap(value: dict) -> None:  # type: ignore[type-arg]
+    def swap(value: Value) -> None:
         paths = [entry["path"] for entry in value["files"]]
         one, two = paths.index("model.json"), paths.index("other.json")
         value["files"][one], value["files"][two] = value["files"][two], value["files"][one]

@@ -1,6 +1,8 @@
 """Copy genuine objects to where they do not belong, and tell what a load makes of it."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from tests.builders import Built, Draws
 from vault import policyfile
@@ -8,7 +10,8 @@ from vault.actions import checking
 from vault.actions import init as founding
 from vault.actions.checking import Report
 from vault.core import envelope, names, strict_json
-from vault.core.strict_json import JSONValue
+from vault.core.names import Principal
+from vault.core.policy import Policy
 from vault.errors import VaultError
 from vault.storage.memory import MemoryStore
 
@@ -67,7 +70,7 @@ def payloads(built: Built, model: str, version: int) -> dict[str, str]:
 
 
 def resigned(
-    built: Built, name: str, kind: str, change: Callable[[dict[str, JSONValue]], object], *who: str
+    built: Built, name: str, kind: str, change: Callable[[dict[str, Any]], object], *who: str
 ) -> bytes:
     """Give a stored document with a change to its value, signed anew: an insider's forgery."""
     sealed = envelope.parse(built.store.objects[name], kind=kind, subject=name)
@@ -75,6 +78,24 @@ def resigned(
     assert isinstance(value, dict)
     change(value)
     return built.sign(kind, strict_json.encode(value), *who)
+
+
+def without(who: str) -> Callable[[Policy], Policy]:
+    """Take a principal out of the policy."""
+    return lambda before: replace(
+        before, members={name: entry for name, entry in before.members.items() if name != who}
+    )
+
+
+def revoked(who: str) -> Callable[[Policy], Policy]:
+    """Revoke every key of a principal."""
+
+    def change(before: Policy) -> Policy:
+        member = before.members[Principal(who)]
+        keys = tuple(replace(key, revoked=True) for key in member.keys)
+        return replace(before, members={**before.members, member.name: replace(member, keys=keys)})
+
+    return change
 
 
 def check(built: Built, *, data: bool = True, who: str = "owner") -> Report:

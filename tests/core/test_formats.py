@@ -1,6 +1,7 @@
 """Formats by content, extension and declaration: the three must agree."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vault.core import formats
-from vault.errors import FormatRefused, Malformed, Refused
+from vault.errors import FormatRefused, Malformed
 
 
 class Evil:
@@ -174,7 +175,5 @@ def test_pickle_based_formats_are_those_that_run_code() -> None:
 @given(st.binary(max_size=200), st.sampled_from(sorted(CONTENTS)))
 def test_any_bytes_have_a_format_or_are_refused(junk: bytes, name: str) -> None:
     for data in (junk, CONTENTS[name][: len(junk)] + junk, junk[:4] + CONTENTS[name]):
-        try:
+        with contextlib.suppress(Malformed):
             assert formats.detect(data) in formats.FORMATS
-        except Refused as refusal:
-            assert refusal.code == "malformed-archive"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vault.core import onnx_walk
 from vault.core.onnx_fields import MESSAGES, Kind
-from vault.errors import FormatRefused, Refused
+from vault.errors import FormatRefused
 
 X = make.make_tensor_value_info("x", 1, [None, 2])
 Y = make.make_tensor_value_info("y", 1, [None, 2])
@@ -331,8 +331,7 @@ def test_changed_bytes_never_hide_what_the_library_would_see(draw: st.DataObject
     data = bytes(base)
     try:
         summary = onnx_walk.walk(data)
-    except Refused as refusal:
-        assert refusal.code == "format-content"
+    except FormatRefused:
         return
     proto = onnx.load_from_string(data)
     assert expected(proto.graph)[0] <= summary.operators

@@ -368,7 +368,7 @@ class Stopped(Exception):
     """Raised instead of resolving anything but what the honest file names."""
 
 
-class Guarded(pickle._Unpickler):  # type: ignore[misc, name-defined]
+class Guarded(pickle._Unpickler):
     """CPython's Python machine, which records a name and stops at the first that is new."""
 
     def __init__(self, data: bytes, honest: frozenset[str]) -> None:

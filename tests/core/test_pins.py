@@ -28,17 +28,58 @@ def test_a_list_from_the_artifact_alone_allows_nothing() -> None:
     assert code({"a.B"}, {"a.B"}, set()) == "not-allowed"
 
 
-FORBIDDEN = """
-os.system posix.system nt.system subprocess.Popen builtins.eval builtins.exec builtins.getattr builtins.__import__
-builtins.open builtins.compile operator.attrgetter operator.methodcaller functools.partial importlib.import_module
-numpy.load numpy.memmap numpy.fromfile numpy._core.memmap.memmap numpy.lib.npyio.load joblib.load
-joblib.numpy_pickle.NDArrayWrapper joblib.numpy_pickle_compat.NDArrayWrapper joblib.numpy_pickle_compat.ZNDArrayWrapper
-joblib.numpy_pickle.load pickle.loads _pickle.loads cloudpickle.loads dill.loads
-sklearn.datasets._base.load_files sklearn.datasets.fetch_openml shutil.rmtree socket.socket ctypes.CDLL
-runpy.run_path code.InteractiveInterpreter timeit.timeit webbrowser.open pip.main marshal.loads types.CodeType
-torch.load torch.hub.load pandas.read_pickle pandas.io.pickle.read_pickle numpy.testing._private.utils.runstring
-asyncio.unix_events._UnixSubprocessTransport._start pydoc.pipepager bdb.Bdb cProfile.__builtins__ vault.open
-""".split()
+FORBIDDEN = [
+    "os.system",
+    "posix.system",
+    "nt.system",
+    "subprocess.Popen",
+    "builtins.eval",
+    "builtins.exec",
+    "builtins.getattr",
+    "builtins.__import__",
+    "builtins.open",
+    "builtins.compile",
+    "operator.attrgetter",
+    "operator.methodcaller",
+    "functools.partial",
+    "importlib.import_module",
+    "numpy.load",
+    "numpy.memmap",
+    "numpy.fromfile",
+    "numpy._core.memmap.memmap",
+    "numpy.lib.npyio.load",
+    "joblib.load",
+    "joblib.numpy_pickle.NDArrayWrapper",
+    "joblib.numpy_pickle_compat.NDArrayWrapper",
+    "joblib.numpy_pickle_compat.ZNDArrayWrapper",
+    "joblib.numpy_pickle.load",
+    "pickle.loads",
+    "_pickle.loads",
+    "cloudpickle.loads",
+    "dill.loads",
+    "sklearn.datasets._base.load_files",
+    "sklearn.datasets.fetch_openml",
+    "shutil.rmtree",
+    "socket.socket",
+    "ctypes.CDLL",
+    "runpy.run_path",
+    "code.InteractiveInterpreter",
+    "timeit.timeit",
+    "webbrowser.open",
+    "pip.main",
+    "marshal.loads",
+    "types.CodeType",
+    "torch.load",
+    "torch.hub.load",
+    "pandas.read_pickle",
+    "pandas.io.pickle.read_pickle",
+    "numpy.testing._private.utils.runstring",
+    "asyncio.unix_events._UnixSubprocessTransport._start",
+    "pydoc.pipepager",
+    "bdb.Bdb",
+    "cProfile.__builtins__",
+    "vault.open",
+]
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)

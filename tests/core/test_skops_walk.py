@@ -64,7 +64,7 @@ VALUES = [
     np.random.default_rng(0),
     scipy.sparse.csr_matrix(np.eye(3)),
     np.float32(1.5),
-    datetime.timezone.utc,
+    datetime.UTC,
 ]
 
 

@@ -1,5 +1,6 @@
 """The strict zip reader: one meaning for every reader, or `malformed-archive`."""
 
+import contextlib
 import io
 import struct
 import zipfile
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vault.core import zip_reader
-from vault.errors import Malformed, Refused
+from vault.errors import Malformed
 
 
 def make(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
@@ -121,7 +122,7 @@ def test_streamed_archives_are_refused() -> None:
             return len(bytes(data))  # type: ignore[call-overload]
 
     pipe = Pipe()
-    with zipfile.ZipFile(pipe, "w") as archive:  # type: ignore[call-overload]
+    with zipfile.ZipFile(pipe, "w") as archive:
         archive.writestr("a", b"x")
     refused(pipe.content)
 
@@ -212,10 +213,8 @@ def test_every_flipped_bit_is_refused_or_without_effect() -> None:
 @given(st.binary(max_size=300), st.integers(0, 400))
 def test_any_bytes_give_an_archive_or_a_refusal(junk: bytes, at: int) -> None:
     for data in (junk, TWO[:at] + junk + TWO[at:], TWO[:at] + junk + TWO[at + len(junk) :]):
-        try:
+        with contextlib.suppress(Malformed):
             zip_reader.open_archive(data).verify()
-        except Refused as refusal:
-            assert refusal.code == "malformed-archive"
 
 
 def test_zip64_sizes_are_read_where_they_agree_and_refused_where_not() -> None:

@@ -1,6 +1,7 @@
 """What the loader tests share: admitted files without a vault around them, and data to train on."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,14 @@ from vault.core.allowance import Allowance
 
 
 def admitted(
-    path: str, format: str, data: bytes, pins: tuple[str, ...] = (), **allowed: Any
+    path: str, format: str, data: bytes, pins: tuple[str, ...] = (), **allowed: Iterable[str]
 ) -> admission.Admitted:
-    """Run the static stage as the admission does, then admit."""
-    allowance = Allowance(**{key: frozenset(value) for key, value in allowed.items()})
+    """Run the static stage as the admission does, then admit; `allowed` are sets of an `Allowance`."""
+    allowance = Allowance(
+        formats=frozenset(allowed.get("formats", Allowance().formats)),
+        pickle_globals=frozenset(allowed.get("pickle_globals", ())),
+        onnx_domains=frozenset(allowed.get("onnx_domains", ())),
+    )
     static_stage.check(path, format, memoryview(data), frozenset(pins), allowance, path)
     return trusted(path, format, data, pins)
 

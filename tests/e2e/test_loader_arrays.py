@@ -101,7 +101,7 @@ NAMES = np.array(["a"])
         {"names": np.array(["a", "b"]), "column_00000": np.arange(3), "column_00001": np.arange(4)},
         {"names": NAMES, "column_00000": np.arange(3), "missing_00000": np.arange(3)},
     ],
-    ids=lambda members: "+".join(members),
+    ids="+".join,
 )
 def test_samples_that_were_not_written_here_are_refused(members: dict[str, Any]) -> None:
     with pytest.raises(FormatRefused) as caught:

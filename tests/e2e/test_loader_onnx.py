@@ -185,7 +185,7 @@ def test_a_model_that_the_runtime_cannot_run_is_refused() -> None:
         onnx.load(trusted("model.onnx", "onnx", data), classes=None, feature_names=None)
     assert caught.value.code == "format-content"
     with pytest.raises(TypeError, match="Admitted"):
-        onnx.load(data, classes=None, feature_names=None)  # type: ignore[arg-type]
+        onnx.load(data, classes=None, feature_names=None)
 
 
 def test_serving_needs_neither_scikit_learn_nor_onnx_nor_skl2onnx(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_damage_behind_the_schema_is_refused_by_code() -> None:
 
 
 def test_a_missing_library_is_named() -> None:
-    data, pins = skops.dump(Ridge().fit(TABLE, TARGET))
+    data, _ = skops.dump(Ridge().fit(TABLE, TARGET))
     other = data.replace(b"sklearn.linear_model._ridge", b"sklearn.linear_model._rigde")
     with pytest.raises((FormatRefused, MissingLibrary)):
         skops.restore(memoryview(other), {"sklearn.linear_model._rigde.Ridge"}, subject="m")

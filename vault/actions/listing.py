@@ -138,7 +138,8 @@ def history(session: Session, model: Model) -> list[Event]:
                 name = str(Reference(model, version=entry.version))
                 digest = f"sha256:{entry.manifest}"
                 events.append(Event(entry.created, "promote", name, record.signers, place, digest, entry.seq))
-    return sorted(events, key=lambda event: event.time, reverse=True)
+    # Within one second: a version is published before it is promoted, and records follow their numbers.
+    return sorted(events, key=lambda event: (event.time, event.seq or 0), reverse=True)
 
 
 def show(session: Session, reference: Reference) -> Details:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from vault.core import layout, limits
-from vault.errors import Conflict, NotFound, Unavailable
+from vault.errors import Conflict, NotFound, Refused, Unavailable
 from vault.ports import Store
 
 _ATTEMPTS: Final = 32
@@ -21,8 +21,25 @@ def create(store: Store, name: str, data: bytes) -> None:
         with store.create(name, size=len(data)) as sink:
             sink.write(data)
     except Conflict:
-        if store.stat(name).size != len(data) or store.read(name, limit=len(data)) != data:
+        if not _holds(store, name, data):
             raise
+
+
+def _holds(store: Store, name: str, data: bytes) -> bool:
+    """Tell whether `name` is an object with exactly these bytes.
+
+    Raises:
+        Unavailable: it is an object, and cannot be read now.
+    """
+    try:
+        return store.stat(name).size == len(data) and store.read(name, limit=len(data)) == data
+    except (NotFound, Refused):
+        return False
+    except Unavailable:
+        folder, slash, leaf = name.rpartition("/")
+        if leaf in store.list_folders(folder + slash):
+            raise
+        return False  # it has the name and is no object: a folder, a link
 
 
 def read_listed(store: Store, name: str, *, limit: int) -> bytes:

@@ -3,6 +3,7 @@
 import os
 import stat
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -141,6 +142,7 @@ def _from_stream(stream: BinaryIO) -> _Found:
     def view() -> AbstractContextManager[memoryview]:
         return local_files.mapped(file.fileno(), size)
 
+    weakref.finalize(source, file.close)
     with view() as whole:
         path = _name_for(whole)
     return _Found(path, source, view)

@@ -9,10 +9,18 @@ from vault.core import admission, channels, envelope, in_force, layout, limits, 
 from vault.core.in_force import Channel, Signed
 from vault.core.names import Digest, Environment, Reference, Slot
 from vault.core.policy import EnvironmentRule
-from vault.core.records import ChannelRecord
+from vault.core.records import ChannelRecord, SealedFile, SealingRecord
 from vault.core.stages import Authorised, Resolved, Sealed, Verified
 from vault.core.trust import Skipped
-from vault.errors import AccessDenied, Conflict, Malformed, NotFound, Refused, Unavailable
+from vault.errors import (
+    AccessDenied,
+    Conflict,
+    Malformed,
+    NotFound,
+    NoUsableKey,
+    Refused,
+    Unavailable,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +158,23 @@ def _give_keys(session: Session, sealed: Sealed, to: EnvironmentRule, *, only_mi
     record = sealed.sealing
     files = list(record.files)
     if only_missing:
-        folder = layout.header_folder(record.model, record.version, to.name, keyring.newest_epoch(to))
-        there = {name.partition("-")[0] for name in session.store.list_folders(folder)}
-        files = [file for file in files if file.name not in there]
+        files = [file for file in files if not _has_key(session, record, to, file)]
     source = sealed.verified.authorised.resolved.rule
     keys = keyring.file_keys(session, record, source, files)
     for done, file in enumerate(files):
         keyring.wrap_file_key(session, record.model, record.version, file.file_id, keys[file.file_id], to)
         session.progress(done + 1, len(files), f"keys for {to.name}")
+
+
+def _has_key(session: Session, record: SealingRecord, to: EnvironmentRule, file: SealedFile) -> bool:
+    """Tell whether a file's key can be had there; who may not read in that environment sees a header at most."""
+    try:
+        return bool(keyring.file_keys(session, record, to, [file]))
+    except (NotFound, Refused):
+        return False
+    except NoUsableKey:
+        folder = layout.header_folder(record.model, record.version, to.name, keyring.newest_epoch(to))
+        return any(name.startswith(f"{file.name}-") for name in session.store.list_folders(folder))
 
 
 def _write(

@@ -121,7 +121,8 @@ def _is_published(session: Session, model: Model, version: Version) -> bool:
     try:
         session.store.stat(layout.manifest(model, version))
     except NotFound:
-        return False
+        # In a folder, a folder of that name would be in the way.
+        return "manifest.json/" in session.store.list_folders(layout.version(model, version))
     except Unavailable:
         return True  # something that is no object, or a store that fails: either way not ours to take
     return True

@@ -15,7 +15,7 @@ from vault.cli.text import count, size
 from vault.errors import FormatRefused, NotFound, Refused, Unavailable
 
 if TYPE_CHECKING:
-    from vault.actions.checking import Report
+    from vault.actions.checking import Finding, Report
     from vault.cli.output import Console
     from vault.core.inspection import Inspection
 
@@ -38,14 +38,16 @@ _VERDICTS = {"data": "data only", "needs-pins": "needs pins", "refused": "refuse
 def check(context: click.Context, reference: str | None, everything: bool, data: bool) -> None:
     """Check the version REF, or the whole vault: signatures, places and stored bytes.
 
-    What strangers put there does no harm and is listed as skipped. Ends with
-    status 3 if anything that counts does not hold.
+    What strangers put there does no harm and is listed as skipped; what holds
+    is listed with -v only. Ends with status 3 if anything that counts does not
+    hold. Columns when piped: level, subject, message, code.
     """
     if reference is not None and everything:
         raise click.UsageError("Give a REF or --all, not both.", context)
     common = common_of(context)
     report = common.open().check(reference, data=data)
     console = common.console
+    shown = [entry for entry in report.findings if console.style.verbose or entry.level != "ok"]
     value = {
         "whole": report.whole,
         "versions": report.versions,
@@ -53,21 +55,18 @@ def check(context: click.Context, reference: str | None, everything: bool, data:
         "bytes": report.bytes,
         "findings": [
             {"level": entry.level, "subject": entry.subject, "message": entry.message, "code": entry.code}
-            for entry in report.findings
+            for entry in shown
         ],
     }
     if not console.json(value):
-        _print_report(console, report)
+        _print_report(console, report, shown)
     context.exit(_status(report))
 
 
-def _print_report(console: "Console", report: "Report") -> None:
-    """Print what does not hold or does not count; with -v, or piped, what holds too."""
-    everything = console.style.verbose or not console.to_terminal
+def _print_report(console: "Console", report: "Report", shown: "list[Finding]") -> None:
+    """Print what does not hold or does not count (with -v what holds too), then the sum of it."""
     rows = [
-        (Cell(entry.level), Cell(entry.subject), Cell(entry.message), Cell(entry.code))
-        for entry in report.findings
-        if everything or entry.level != "ok"
+        (Cell(entry.level), Cell(entry.subject), Cell(entry.message), Cell(entry.code)) for entry in shown
     ]
     columns = (
         Column(""),
@@ -83,7 +82,7 @@ def _print_report(console: "Console", report: "Report") -> None:
         f"Checked {count(report.versions, 'version')}, {count(report.files, 'file')}, {size(report.bytes)}"
     )
     aside = f" {count(skipped, 'object')} did not count and did no harm." if skipped else ""
-    verdict = "everything holds." if bad == 0 else f"{count(bad, 'finding')} of something that does not hold."
+    verdict = "everything holds." if bad == 0 else f"{count(bad, 'problem')}, listed above."
     console.notice(f"{looked}: {verdict}{aside}")
 
 
@@ -111,7 +110,8 @@ def inspect(context: click.Context, paths: tuple[Path, ...]) -> None:
 
     A verdict is `data only` (nothing in it can run), `needs pins` (loadable
     where its types or globals are pinned and allowed) or `refused`. Ends with
-    status 5 if a file is refused. No vault is needed.
+    status 5 if a file is refused. No vault is needed. Columns when piped:
+    file, format, verdict, reasons.
     """
     from vault.vault import inspect as look
 

@@ -16,9 +16,13 @@ class Verb(click.Command):
     """A command that takes the common options too, and shows examples in its help."""
 
     def __init__(self, *arguments: Any, examples: Examples = (), **more: Any) -> None:
-        """Make the command; `examples` are command lines, each may be followed by ` # what it does`."""
+        """Make the command; `examples` are command lines, each may be followed by ` # what it does`.
+
+        A common option that the command explains as its own is left out of the common ones.
+        """
         super().__init__(*arguments, **more)
-        self.params.extend(common_options())
+        own = {name for parameter in self.params for name in parameter.opts}
+        self.params.extend(option for option in common_options() if own.isdisjoint(option.opts))
         self.examples = tuple(examples)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -6,6 +6,7 @@ import click
 from click import shell_completion
 
 from vault.cli.command import verb
+from vault.cli.output import echo
 from vault.errors import VaultError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def completion(context: click.Context, shell: str) -> None:
     if found is None:
         raise click.UsageError(f"There is no completion for {shell}.", context)
     root = context.find_root().command
-    click.echo(found(root, {}, "mvault", COMPLETION).source())
+    echo(found(root, {}, "mvault", COMPLETION).source())
 
 
 class ModelName(click.types.StringParamType):

@@ -23,10 +23,10 @@ UNPROTECTED_HINT = "Or pass --no-passphrase, and let the file's permissions prot
     "init",
     examples=(
         "mvault init models/",
-        "mvault init models/ --no-passphrase                  # in a script",
-        "mvault init models/ --service web=web.pub            # a loader that may read prod",
-        "mvault init models/ --recipient x25519               # any age program can recover it",
-        "mvault init models/ --recovery /media/stick/key.txt  # keep that key off this machine",
+        "mvault init models/ --no-passphrase         # in a script",
+        "mvault init models/ --service web=web.pub   # a loader that may read prod",
+        "mvault init models/ --recipient x25519      # any age program can recover it",
+        "mvault init models/ --recovery /media/stick/key.txt",
     ),
 )
 @click.argument("location", required=False)

@@ -1,5 +1,6 @@
 """`mvault identity`: make, show, list, pass on and take in identities."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import click
 from vault.cli.command import Family, verb
 from vault.cli.founding import UNPROTECTED_HINT
 from vault.cli.options import Common, common_of
+from vault.cli.output import echo
 from vault.cli.tables import Cell, Column
 from vault.cli.text import short
 from vault.errors import NoUsableKey
@@ -22,9 +24,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "identity",
     cls=Family,
     examples=(
-        "mvault identity new                       # yours, in your configuration folder",
+        "mvault identity new                  # yours, in your configuration folder",
         "mvault identity new web --output web.json --no-passphrase",
-        "mvault identity export > anna.pub         # what others may have of it",
+        "mvault identity export > anna.pub    # what others may have of it",
     ),
 )
 def identity() -> None:
@@ -70,8 +72,8 @@ def new(
         hint = f"{error.hint} {UNPROTECTED_HINT}".lstrip()
         raise NoUsableKey(error.message, code=error.code, subject=error.subject, hint=hint) from None
     made = identities.describe(path)
-    own = output is None
-    export = "mvault identity export" + ("" if own else f" --identity {path}")
+    own = output is None and common.given.get("identity") is None
+    export = "mvault identity export" + ("" if own else f" --identity {shlex.quote(str(path))}")
     common.console.outcome(
         _value(made, made.path == settings.identity),
         plain=str(path),
@@ -152,7 +154,7 @@ def export(context: click.Context, file: Path | None) -> None:
     found = identities.public_half(_chosen(common, None))
     data = public_identity.encode(found)
     if file is None:
-        click.echo(data.decode("utf-8"))
+        echo(data.decode("utf-8"))
         return
     identities.create_file(file, data + b"\n")
     common.console.outcome(

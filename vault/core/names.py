@@ -45,7 +45,7 @@ _DEVICES: Final = frozenset(
 def _bad(kind: str, text: str, rule: str) -> Malformed:
     shown = text if len(text) <= 80 else f"{text[:77]}…"
     return Malformed(
-        f"{shown!r} is not a {kind}: {rule}.",
+        f"{shown!r} is not {'an' if kind[0] in 'aeiou' else 'a'} {kind}: {rule}.",
         code="malformed-name",
         subject=shown.encode("unicode_escape").decode(),
     )

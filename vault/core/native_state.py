@@ -62,6 +62,9 @@ def _require(holds: object, what: str) -> None:
 
 
 _PLAIN: Final = frozenset({bool, bytearray, bytes, complex, float, int, slice, range, str, type(None)})
+_FUNCTIONS: Final = frozenset(
+    {"builtins.builtin_function_or_method", "builtins.ellipsis", "builtins.function"}
+)
 _INERT_MODULES: Final = (
     "numpy",
     "datetime",
@@ -110,9 +113,7 @@ def _check_one(item: object) -> None:
         return
     module = type(item).__module__
     inert = any(module == name or module.startswith(name + ".") for name in _INERT_MODULES)
-    _require(
-        inert or _type_name(type(item)).startswith("builtins."), f"{module} has state that cannot be checked"
-    )
+    _require(inert or _type_name(type(item)) in _FUNCTIONS, f"{module} has state that cannot be checked")
 
 
 def _tree(tree: Any) -> None:

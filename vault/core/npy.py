@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from vault.core import limits
@@ -75,8 +76,7 @@ def parse_header(data: bytes | memoryview, *, size: int, subject: str = "") -> H
         text = head[start : start + length].decode("utf-8" if version == (3, 0) else "latin-1")
     except UnicodeDecodeError:
         raise _refused("The array's header is not text.", subject) from None
-    fields = _Literal(text, subject).top()
-    descr, fortran, shape = fields["descr"], fields["fortran_order"], fields["shape"]
+    descr, fortran, shape = _fields(text, subject)
     if not isinstance(fortran, bool) or not isinstance(shape, tuple):
         raise _refused("The array's header has fields of the wrong kind.", subject)
     header = Header(_descr(descr, subject), fortran, _shape(shape, subject), start + length, 0)
@@ -99,6 +99,13 @@ def check_archive(archive: Archive, *, subject: str = "") -> Mapping[str, Header
             raise _refused(f"Member {name!r} is not an array.", subject)
         headers[name] = parse_header(archive.peek(name, HEADER_BYTES + 12), size=entry.size, subject=subject)
     return headers
+
+
+@lru_cache(maxsize=256)
+def _fields(text: str, subject: str) -> tuple[object, object, object]:
+    """Return dtype, order and shape; a forest has thousands of arrays with one and the same header."""
+    fields = _Literal(text, subject).top()
+    return fields["descr"], fields["fortran_order"], fields["shape"]
 
 
 def scalar_size(text: str, subject: str = "") -> int:

@@ -48,23 +48,12 @@ def run(data: bytes | memoryview, host: Host, *, subject: str = "") -> Ran:
 class _Machine:
     """One stream: a stack, its marks, a memo, and the position."""
 
+    # fmt: off
     __slots__ = (
-        "_at",
-        "_drafts",
-        "_end",
-        "_found",
-        "_frame",
-        "_host",
-        "_nesting",
-        "_opcodes",
-        "_pending",
-        "_protocol",
-        "_subject",
-        "_view",
-        "marks",
-        "memo",
-        "stack",
+        "_at", "_drafts", "_end", "_found", "_frame", "_host", "_nesting", "_opcodes",
+        "_pending", "_protocol", "_subject", "_view", "marks", "memo", "stack",
     )
+    # fmt: on
 
     def __init__(self, view: memoryview, host: Host, subject: str, at: int, nesting: int) -> None:
         self._view = view
@@ -335,13 +324,13 @@ class _Machine:
 
     def new_ex(self) -> None:
         """NEWOBJ_EX: with keywords."""
-        keywords, arguments = self.pop(), self.pop()
-        self.new(arguments, keywords)
+        keywords = self.pop()
+        self.new(self.pop(), keywords)
 
     def set_one(self) -> None:
         """SETITEM."""
-        value, key = self.pop(), self.pop()
-        self.set_items([key, value])
+        value = self.pop()
+        self.set_items([self.pop(), value])
 
 
 def _done(dropped: object) -> None:

@@ -8,6 +8,7 @@ the other: a list that only the signer controls protects from nobody else.
 import re
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from typing import Final
 
 from vault.errors import FormatRefused
@@ -195,6 +196,7 @@ _CYTHON: Final = re.compile(r"(numpy|scipy|sklearn)(\.\w+)*\.__pyx_unpickle_\w+"
 ARRAY_WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
 
 
+@lru_cache(maxsize=4_096)
 def is_forbidden(name: str) -> bool:
     """Tell whether `name` may not be used whatever a list says.
 

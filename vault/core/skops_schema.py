@@ -1,9 +1,12 @@
 """Parse the JSON tree of a skops file, and compare its subtrees."""
 
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
 from vault.errors import FormatRefused
+
+_SIMPLE: Final = re.compile(r'null|true|false|0|-?[1-9][0-9]{0,17}|"[A-Za-z0-9_ .-]{0,80}"')
 
 
 def parse(content: memoryview, subject: str) -> dict[str, Any]:
@@ -17,9 +20,9 @@ def parse(content: memoryview, subject: str) -> dict[str, Any]:
             bytes(content).decode("utf-8"), object_pairs_hook=unique, parse_constant=_no_constant
         )
     except (ValueError, RecursionError):  # also UnicodeDecodeError
-        raise _refused("schema.json is not strict JSON", subject) from None
+        raise refused("schema.json is not strict JSON.", subject) from None
     if not isinstance(schema, dict):
-        raise _refused("schema.json is not an object", subject)
+        raise refused("schema.json is not an object.", subject)
     return schema
 
 
@@ -39,6 +42,17 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a value")
 
 
+def is_json(text: str) -> bool:
+    """Tell whether `text` is one JSON value, no key twice; numbers and short names are most of them."""
+    if _SIMPLE.fullmatch(text):
+        return True
+    try:
+        json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def same(first: object, second: object) -> bool:
     """Compare two subtrees, but for the names that skops draws anew each time it writes an object."""
     if isinstance(first, dict) and isinstance(second, dict):
@@ -50,6 +64,7 @@ def same(first: object, second: object) -> bool:
     return type(first) is type(second) and first == second
 
 
-def _refused(message: str, subject: str) -> FormatRefused:
-    told = f"{subject}: {message}." if subject else message + "."
+def refused(message: str, subject: str) -> FormatRefused:
+    """Build the refusal of something inside a skops file."""
+    told = f"{subject}: {message}" if subject else message
     return FormatRefused(told, code="format-content", subject=subject)

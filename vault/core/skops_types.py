@@ -242,6 +242,7 @@ DEFAULT_SKOPS_TYPES: Final = (
     | LOSS_TYPES
     | SPARSE_TYPES
     | PLAIN_TYPES
-    | {"collections.defaultdict", "datetime.timedelta", "datetime.timezone", "zoneinfo.ZoneInfo", "numpy.dtype", "numpy.ma.MaskedArray", "numpy.mean"}
-    | {"numpy.ma.core.MaskedArray", "numpy.random._generator.Generator", "numpy.random.mtrand.RandomState"}
+    | {"collections.defaultdict", "numpy.dtype", "numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray"}
+    | {"datetime.timedelta", "datetime.timezone", "zoneinfo.ZoneInfo", "numpy.mean"}
+    | {"numpy.random._generator.Generator", "numpy.random.mtrand.RandomState"}
 )

@@ -85,18 +85,18 @@ def walk(data: bytes | memoryview, *, subject: str = "") -> SkopsSummary:
     """
     archive = zip_reader.open_archive(data)
     if not is_skops(archive):
-        raise _refused("This is not a skops file: it has no schema.json.", subject)
+        raise skops_schema.refused("This is not a skops file: it has no schema.json.", subject)
     schema = skops_schema.parse(archive.read(SCHEMA, limit=limits.SCHEMA_BYTES), subject)
     protocol, version = schema.pop("protocol", None), schema.pop("_skops_version", None)
     if type(protocol) is not int or protocol != PROTOCOL:
-        raise _refused(f"skops protocol {protocol!r} is not read, only {PROTOCOL}.", subject)
+        raise skops_schema.refused(f"skops protocol {protocol!r} is not read, only {PROTOCOL}.", subject)
     if not isinstance(version, str):
-        raise _refused("The skops version is not text.", subject)
+        raise skops_schema.refused("The skops version is not text.", subject)
     walker = _Walker(archive, subject)
     walker.node(schema)
     unused = set(archive.entries) - walker.members - {SCHEMA}
     if unused:
-        raise _refused(f"Member {min(unused)!r} belongs to no part of the model.", subject)
+        raise skops_schema.refused(f"Member {min(unused)!r} belongs to no part of the model.", subject)
     return SkopsSummary(
         protocol=protocol,
         skops_version=version,
@@ -105,11 +105,6 @@ def walk(data: bytes | memoryview, *, subject: str = "") -> SkopsSummary:
         loaders=frozenset(walker.loaders),
         nodes=walker.nodes,
     )
-
-
-def _refused(message: str, subject: str) -> FormatRefused:
-    told = f"{subject}: {message}" if subject else message
-    return FormatRefused(told, code="format-content", subject=subject)
 
 
 @dataclass(slots=True)
@@ -124,6 +119,7 @@ class _Walker:
     members: set[str] = field(default_factory=set)
     nodes: int = 0
     _seen: dict[int, _Node] = field(default_factory=dict)
+    _names: dict[tuple[str, str], str] = field(default_factory=dict)
     _depth: int = 0
 
     def node(self, node: object) -> None:
@@ -145,9 +141,10 @@ class _Walker:
         self._identity(node)
         self.loaders.add(loader)
         if loader != "PartialNode":  # what it calls is what counts
-            (self.functions if loader == "FunctionNode" else self.types).add(name)
-            if is_forbidden(name):
+            names = self.functions if loader == "FunctionNode" else self.types
+            if name not in names and is_forbidden(name):
                 raise self._bad(f"{name} is never loaded.")
+            names.add(name)
         visit(self, node, name)
         self._depth -= 1
 
@@ -190,10 +187,8 @@ class _Walker:
         self._one_of(name, frozenset({"builtins.str"}))
         if node["is_json"] is not True or not isinstance(node["content"], str):
             raise self._bad("A JSON node holds something else than text.")
-        try:
-            json.loads(node["content"], object_pairs_hook=skops_schema.unique)
-        except (ValueError, RecursionError):
-            raise self._bad("A JSON node does not hold JSON.") from None
+        if not skops_schema.is_json(node["content"]):
+            raise self._bad("A JSON node does not hold JSON.")
 
     def named(self, node: _Node, name: str) -> None:
         """TypeNode and FunctionNode: nothing but a name."""
@@ -321,16 +316,19 @@ class _Walker:
         if type(identity) is not int:
             raise self._bad("A node has no identity.")
         first = self._seen.setdefault(identity, node)
-        if first is not node and not skops_schema.same(first, node):
+        if first is not node and first != node and not skops_schema.same(first, node):
             raise self._bad("Two different nodes claim to be one object.")
 
     def _name(self, node: _Node) -> str:
         module, name = node.get("__module__"), node.get("__class__")
         if not isinstance(module, str) or not isinstance(name, str):
             raise self._bad("A node names no type.")
-        if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-            raise self._bad(f"A node names {module[:80]}.{name[:80]}, which is not one plain name.")
-        return f"{module}.{name}"
+        known = self._names.get((module, name))
+        if known is None:
+            if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+                raise self._bad(f"A node names {module[:80]}.{name[:80]}, which is not one plain name.")
+            known = self._names[module, name] = f"{module}.{name}"
+        return known
 
     def _fields(self, node: _Node, required: set[str], optional: set[str] | None = None) -> None:
         present = set(node) - {"__class__", "__module__", "__loader__", "__id__"}
@@ -369,7 +367,7 @@ class _Walker:
         return name
 
     def _bad(self, message: str) -> FormatRefused:
-        return _refused(message, self.subject)
+        return skops_schema.refused(message, self.subject)
 
 
 _VISITS: Final[Mapping[str, Callable[[_Walker, _Node, str], None]]] = {

@@ -4,12 +4,25 @@ The dispatch from a format to its walker, the comparison with what was pinned
 at publishing, and the operator's own allowance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
-from vault.core import formats, limits, npy, onnx_walk, pins, skops_types, skops_walk, strict_json, zip_reader
+from vault.core import (
+    formats,
+    limits,
+    npy,
+    onnx_walk,
+    pickle_globals,
+    pins,
+    safetensors_header,
+    skops_types,
+    skops_walk,
+    strict_json,
+    zip_reader,
+)
 from vault.core.allowance import Allowance
-from vault.errors import FormatRefused
+from vault.errors import FormatRefused, Malformed
 
 # Distributions whose version decides whether a saved object means the same here.
 _BEHIND: Final[Mapping[str, tuple[str, ...]]] = {
@@ -27,6 +40,11 @@ def observe(format: str, data: bytes | memoryview, allowance: Allowance, subject
         PickleRefused: a pickle does something that the gate does not permit.
         Malformed: a damaged archive or JSON text.
     """
+    with _told_of(subject):
+        return _observe(format, data, allowance, subject)
+
+
+def _observe(format: str, data: bytes | memoryview, allowance: Allowance, subject: str) -> frozenset[str]:
     if format == formats.ONNX:
         domains = onnx_walk.STANDARD_DOMAINS | allowance.onnx_domains
         return onnx_walk.walk(data, domains=domains, subject=subject).domains - onnx_walk.STANDARD_DOMAINS
@@ -34,13 +52,31 @@ def observe(format: str, data: bytes | memoryview, allowance: Allowance, subject
         return frozenset(skops_walk.walk(data, subject=subject).pins)
     if format == formats.NPZ:
         npy.check_archive(zip_reader.open_archive(data), subject=subject)
+    elif format == formats.NPY:
+        npy.parse_header(data, size=len(data), subject=subject)
+    elif format == formats.SAFETENSORS:
+        safetensors_header.check(data, subject=subject)
     elif format == formats.JSON:
         strict_json.parse(data, limit=limits.DATA_JSON_BYTES, floats=True, canonical=False, subject=subject)
     elif format in formats.PICKLE_BASED:
         from vault.core import pickle_trace
 
-        return frozenset(pickle_trace.trace(data, subject=subject).pins)
+        joblib = format == formats.JOBLIB
+        return frozenset(pickle_trace.trace(data, joblib=joblib, subject=subject).pins)
     return frozenset()
+
+
+@contextmanager
+def _told_of(subject: str) -> Iterator[None]:
+    """Name the file where a container reader, which knows only bytes, refused it."""
+    try:
+        yield
+    except Malformed as error:
+        if error.subject:
+            raise
+        raise Malformed(
+            f"{subject}: {error.message}", code=error.code, subject=subject, hint=error.hint
+        ) from None
 
 
 def check(
@@ -57,13 +93,14 @@ def check(
         FormatRefused: `format-refused`, `format-content`, `pins-mismatch` or `not-allowed`.
         PickleRefused, Malformed: see `observe`.
     """
-    formats.check(path, format, data)
+    with _told_of(subject):
+        formats.check(path, format, data)
     check_allowed(format, allowance, subject)
     permitted = {
         formats.ONNX: allowance.onnx_domains,
         formats.SKOPS: skops_types.DEFAULT_SKOPS_TYPES | allowance.skops_types,
-        formats.JOBLIB: allowance.pickle_globals,
-        formats.PICKLE: allowance.pickle_globals,
+        formats.JOBLIB: pickle_globals.DEFAULT_PICKLE_GLOBALS | allowance.pickle_globals,
+        formats.PICKLE: pickle_globals.DEFAULT_PICKLE_GLOBALS | allowance.pickle_globals,
     }
     observed = observe(format, data, allowance, subject)
     pins.check_pins(observed, pinned, permitted.get(format, frozenset()), subject=subject)

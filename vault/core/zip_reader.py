@@ -8,6 +8,7 @@ Format: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (central
 directory), 4.3.14 to 4.3.16 (end records), 4.5.3 (zip64 extra field).
 """
 
+import re
 import struct
 import unicodedata
 import zlib
@@ -30,6 +31,7 @@ _NEWEST_VERSION = 45
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _REGULAR_FILE_MODES = (0, 0o10)  # the file-type bits of st_mode: not recorded, or a regular file
 _DOS_ATTRIBUTES = 0x10 | 0x08  # folder, volume label
+_FORBIDDEN = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')
 _INFLATE_STEP = 4 * limits.MIB
 
 
@@ -294,9 +296,7 @@ def _check_names(records: list[_Record]) -> None:
             raise _malformed("A member has an empty name, or one that is too long.", name[:80])
         if any(part in ("", ".", "..") for part in name.split("/")):
             raise _malformed(f"Member {name!r} lies outside the archive, or is a folder.", name)
-        if any(
-            character in '\\:*?"<>|' or ord(character) < 0x20 or character == "\x7f" for character in name
-        ):
+        if _FORBIDDEN.search(name):
             raise _malformed(f"Member {name!r} has a character that a path may not have.", name)
         folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
         if unicodedata.normalize("NFC", name) != name or folded in seen:

@@ -7,6 +7,7 @@ the KEM of filippo.io/hpke-pq. Source of the stanzas: C2SP age.md, "Native recip
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Literal, NoReturn
 
 from cryptography.exceptions import InvalidTag
@@ -168,7 +169,7 @@ def unwrap(header: age.Header, identities: Sequence[Identity]) -> bytes:
     """
     _check_stanzas(header, {_TYPE_OF[identity.kind] for identity in identities})
     for identity in identities:
-        opener = _Opener(identity)
+        opener = _opener(identity)
         for stanza in header.stanzas:
             if stanza.arguments[0] == _TYPE_OF[identity.kind]:
                 file_key = opener.open(stanza)
@@ -235,6 +236,12 @@ class _Opener:
             return cipher.decrypt(_ZERO_NONCE, stanza.body, None)
         except InvalidTag:
             return None
+
+
+@lru_cache(maxsize=16)
+def _opener(identity: Identity) -> _Opener:
+    """Keep the derived keys of the last identities: a service opens every model with the same one."""
+    return _Opener(identity)
 
 
 def _check_stanzas(header: age.Header, types: set[str]) -> None:

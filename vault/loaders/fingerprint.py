@@ -47,5 +47,5 @@ def _array(digest: Any, values: Any) -> None:
     little = values.dtype.newbyteorder("<")
     _part(digest, little.str.encode("ascii"))
     _part(digest, repr(values.shape).encode("ascii"))
-    contiguous = np.ascontiguousarray(values, dtype=little)
-    digest.update(memoryview(contiguous).cast("B") if contiguous.size else b"")
+    if values.size:
+        digest.update(np.ascontiguousarray(values, dtype=little).reshape(-1).view("u1").data)

@@ -22,7 +22,7 @@ echo '--- The right one is pinned; from here on, nothing that it does not lead t
 mvault trust "$vault" --root "$fingerprint"
 
 echo '--- Every signature, place and stored byte, by public keys alone:'
-mvault check
+mvault check -v
 
 echo '--- What there is, and what each environment uses:'
 mvault ls

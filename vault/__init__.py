@@ -53,6 +53,7 @@ _PLACES = {
     "Vault": "vault.vault",
     "init": "vault.vault",
     "inspect": "vault.vault",
+    "new_identity": "vault.actions.founding",
     "open": "vault.vault",
 }
 _ERRORS = (

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
@@ -191,17 +192,21 @@ def _broken(**_: object) -> None:
 def test_an_interruption_ends_with_130(user: User) -> None:
     """A pipe is read for the passphrase until Ctrl-C."""
     reading, writing = os.pipe()
+    os.write(writing, b"begun")
     process = subprocess.Popen(
         [*PROGRAM, "identity", "new", "-o", "x.json", "--passphrase-fd", str(reading)],
         pass_fds=[reading],
         stderr=subprocess.PIPE,
         text=True,
     )
-    os.close(reading)
     with process:
-        time.sleep(1.5)
+        for _ in range(600):
+            if not select.select([reading], [], [], 0)[0]:
+                break  # it took what was there, and waits for more
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=30)
+    os.close(reading)
     os.close(writing)
     assert process.returncode == 130
     assert told.strip() == "Error: Interrupted."

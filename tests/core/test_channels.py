@@ -215,7 +215,7 @@ def test_a_channel_gives_what_its_record_names() -> None:
 
 
 def test_a_channel_that_was_withdrawn_is_barred() -> None:
-    with pytest.raises(Refused, match="withdrawn on 2026-11-23") as caught:
+    with pytest.raises(Refused, match="withdrawn on 23 November 2026") as caught:
         channels.target_of_channel(channel(), record(4, None, A))
     assert caught.value.code == "barred"
 

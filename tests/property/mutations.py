@@ -115,7 +115,7 @@ def _one_of(draw: st.DrawFn, valid: list[bytes]) -> bytes:
 
 
 def hostile(valid: Valid, *, text: bool = False) -> st.SearchStrategy[bytes]:
-    """Draw bytes of every kind: anything, damaged documents, and unless `text` JSON that says other things."""
+    """Draw anything, damaged documents, and unless they are `text` JSON that says other things."""
     found = st.binary(max_size=200) | damaged(valid)
     return found if text else found | altered_json(valid)
 

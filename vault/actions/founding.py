@@ -15,7 +15,7 @@ from vault.actions.opening import clock, passphrases, unlocker
 from vault.actions.session import HeldIdentity
 from vault.core import names
 from vault.core.names import Digest
-from vault.errors import Conflict, NoUsableKey, Refused, Unavailable
+from vault.errors import Conflict, Malformed, NotFound, NoUsableKey, Refused, Unavailable
 from vault.keys import identity_file, recipients
 from vault.ports import Store
 from vault.settings import Settings
@@ -96,7 +96,7 @@ def found_vault(
     if kind not in RECIPIENT_KINDS:
         raise ValueError(f"A recipient is one of {', '.join(RECIPIENT_KINDS)}, not {kind!r}.")
     source = policyfile.parse(
-        policyfile.shipped("solo") if policy is None else Path(policy).read_text(encoding="utf-8"),
+        policyfile.shipped("solo") if policy is None else _read_policy(Path(policy)),
         policy or "solo.yaml",
     )
     pins = memory.Pins(found.config_dir)
@@ -130,6 +130,18 @@ def found_vault(
     if found.config_dir is not None:
         pins.add(store.location, result.vault, now=clock())
     return NewVault(result.vault, store.location, found.identity, place, made), owner
+
+
+def _read_policy(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(policyfile.POLICY_FILE_BYTES + 1).decode("utf-8")
+    except FileNotFoundError:
+        raise NotFound(f"There is no policy file {path}.", subject=str(path)) from None
+    except UnicodeDecodeError:
+        raise Malformed(f"{path} is not text in UTF-8.", subject=str(path)) from None
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read: {error.strerror}.", subject=str(path)) from None
 
 
 def _recovery_path(found: Settings, store: Store) -> Path:

@@ -8,7 +8,7 @@ from vault.actions import resolving
 from vault.actions.libraries import installed
 from vault.actions.reading import Package
 from vault.actions.session import Session
-from vault.core import admission, formats, pickle_globals, skops_types, static_stage
+from vault.core import admission, formats, skops_types, static_stage
 from vault.core.admission import Admitted
 from vault.core.manifest import METADATA, FileEntry, FileFacts, Metadata
 from vault.core.names import Reference
@@ -213,9 +213,7 @@ def _deserialize(admitted: Admitted, metadata: Metadata, session: Session, optio
     if admitted.format in formats.PICKLE_BASED:
         from vault.loaders import pickle_gate
 
-        return pickle_gate.load(
-            admitted, pickle_globals.DEFAULT_PICKLE_GLOBALS | session.allowance.pickle_globals
-        )
+        return pickle_gate.load(admitted, session.allowance.pickle_globals)
     raise FormatRefused(
         f"{admitted.subject}: {admitted.path} is {admitted.format}, which this release does not deserialize.",
         subject=admitted.subject,

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from vault.actions import local_files, provenance
 from vault.actions.publish import BytesSource, Contents, PackageFile, publish
 from vault.actions.session import Session
-from vault.core import formats, limits, names, static_stage, zip_reader
+from vault.core import formats, limits, manifest, names, static_stage, zip_reader
 from vault.core.names import Model, Path, Reference, Version
 from vault.core.strict_json import JSONValue
 from vault.errors import FormatRefused, Malformed, NotFound, Unavailable
@@ -160,19 +160,27 @@ def _classified(session: Session, found: _Found, *, alone: bool, role: str | Non
     """Settle a file's format and role, and take its pins; the static stage must pass."""
     with found.view() as whole:
         kind = formats.classify(found.path, whole)
-        if kind in formats.PICKLE_BASED:
-            allowed = session.trust().policy.environments[session.environment].formats
-            static_stage.check_allowed(kind, session.allowance, found.path)
-            if kind not in allowed:
-                raise FormatRefused(
-                    f"{found.path} is {kind}; {session.environment} allows {', '.join(allowed)}.",
-                    subject=found.path,
-                    hint="Publish it in an allowed format, or have the policy changed.",
-                )
+        static_stage.check_allowed(kind, session.allowance, found.path)
+        if role is None:
+            role = _role(found.path, kind, alone=alone)
+        _check_environment(session, found.path, kind, role)
         pins = static_stage.observe(kind, whole, session.allowance, found.path)
-    if role is None:
-        role = _role(found.path, kind, alone=alone)
     return PackageFile(found.path, role, kind, found.open, tuple(sorted(pins)))
+
+
+def _check_environment(session: Session, path: Path, kind: str, role: str) -> None:
+    """Refuse early what nobody could load, pull or promote afterwards.
+
+    Raises:
+        FormatRefused: the environment does not allow a model of this format.
+    """
+    allowed = session.trust().policy.environments[session.environment].formats
+    if role in manifest.DESERIALIZED and kind not in allowed:
+        raise FormatRefused(
+            f"{path} is {kind}; {session.environment} allows {', '.join(allowed) or 'nothing'}.",
+            subject=path,
+            hint="Publish it in an allowed format, or have the policy changed.",
+        )
 
 
 def _role(path: Path, kind: str, *, alone: bool) -> str:
@@ -181,10 +189,9 @@ def _role(path: Path, kind: str, *, alone: bool) -> str:
         return _ROLES[name]
     if name.startswith("sample.") and kind in (formats.NPZ, formats.JSON):
         return "sample"
-    loads_as_model = formats.FORMATS[kind].loadable and kind not in (formats.JSON, formats.NPZ, formats.NPY)
-    if alone or (loads_as_model and path.startswith("model.")):
-        return "model"
-    return "preprocessor" if loads_as_model else "file"
+    if kind not in formats.MODELS:
+        return "file"
+    return "model" if alone or path.startswith("model.") else "preprocessor"
 
 
 def _name_for(data: memoryview) -> Path:

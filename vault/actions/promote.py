@@ -167,7 +167,7 @@ def _give_keys(session: Session, sealed: Sealed, to: EnvironmentRule, *, only_mi
 
 
 def _has_key(session: Session, record: SealingRecord, to: EnvironmentRule, file: SealedFile) -> bool:
-    """Tell whether a file's key can be had there; who may not read in that environment sees a header at most."""
+    """Tell whether a file's key can be had there; who may not read there sees a header at most."""
     try:
         return bool(keyring.file_keys(session, record, to, [file]))
     except (NotFound, Refused):

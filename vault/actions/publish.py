@@ -173,16 +173,24 @@ class _Publication:
         session = self._session
         file_id, file_key, nonce = (session.random(16) for _ in range(3))
         name = layout.payload(self._model, self._version, file_id.hex())
-        with session.store.create(name, size=age.cipher_size(source.size)) as sink:
-            done = sealing.seal(
-                source,
-                sink,
-                file_key=file_key,
-                nonce=nonce,
-                size=source.size,
-                progress=session.progress,
-                what=path,
-            )
+        done: sealing.Sealed | None = None
+        try:
+            with session.store.create(name, size=age.cipher_size(source.size)) as sink:
+                done = sealing.seal(
+                    source,
+                    sink,
+                    file_key=file_key,
+                    nonce=nonce,
+                    size=source.size,
+                    progress=session.progress,
+                    what=path,
+                )
+        except Conflict:
+            # The name is random, so what has it is ours: an answer was lost, and the store asked again.
+            if done is None:
+                raise
+            with session.store.open(name) as stored:
+                sealing.scrub(stored, cipher_size=done.cipher_size, root=done.root)
         if len(done.unit_digests) > 32:
             objects.create(session.store, layout.units(name), done.unit_digests)
         keyring.wrap_file_key(session, self._model, self._version, file_id, file_key, self._rule)

@@ -1,5 +1,6 @@
 """Pull a version's files: each into an unnamed file, linked in place only after the last check of all."""
 
+import errno
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -11,10 +12,10 @@ from vault.actions import resolving
 from vault.actions.reading import Package
 from vault.actions.session import Session
 from vault.core import admission
-from vault.core.manifest import METADATA, FileEntry
+from vault.core.manifest import DESERIALIZED, METADATA, FileEntry
 from vault.core.names import Reference
 from vault.core.stages import Verified
-from vault.errors import FormatRefused, Unavailable
+from vault.errors import Conflict, FormatRefused, Unavailable
 from vault.ports import Buffer, Sink
 from vault.storage.folder import Folder
 
@@ -36,11 +37,19 @@ def pull(session: Session, reference: Reference, destination: Path, *, zipped: b
     package = Package(session, found)
     entries = [entry for entry in found.manifest.files if entry.path != METADATA]
     package.unlock(entries)
-    with _more_open_files(len(entries)):
-        if zipped:
-            _into_zip(package, entries, destination)
-        else:
-            _into_folder(package, entries, destination)
+    try:
+        with _more_open_files(len(entries)):
+            if zipped:
+                _into_zip(package, entries, destination)
+            else:
+                _into_folder(package, entries, destination)
+    except Conflict as conflict:
+        there = destination if zipped else destination / conflict.subject
+        raise Conflict(
+            f"{there} exists and was left as it is.",
+            subject=str(there),
+            hint="Pull into another place, or move that file away first.",
+        ) from None
     return destination
 
 
@@ -48,7 +57,7 @@ def _check_formats(found: Verified) -> None:
     """Refuse what the environment does not allow: a pulled model is as good as a loaded one."""
     rule = found.authorised.resolved.rule
     for entry in found.manifest.files:
-        if entry.role in ("model", "preprocessor", "artifact") and entry.format not in rule.formats:
+        if entry.role in DESERIALIZED and entry.format not in rule.formats:
             raise FormatRefused(
                 f"{found.subject} {entry.path} is {entry.format}; {rule.name} allows "
                 f"{', '.join(rule.formats) or 'nothing'}.",
@@ -59,25 +68,53 @@ def _check_formats(found: Verified) -> None:
 
 def _into_folder(package: Package, entries: list[FileEntry], destination: Path) -> None:
     folder = Folder(destination)
-    # Leaving the stack commits every file; an exception inside discards them all.
-    with ExitStack() as files:
-        for entry in entries:
-            sink = files.enter_context(folder.create(entry.path, size=entry.size))
-            _write(package, entry, sink)
+    placed: list[str] = []
+    try:
+        # Leaving the stack commits every file; an exception inside discards them all.
+        with ExitStack() as files:
+            for entry in entries:
+                sink = files.enter_context(_placing(folder, entry, placed))
+                _write(package, entry, sink)
+    except BaseException:
+        for path in placed:  # one could not be put in place after others were
+            with suppress(Unavailable):
+                folder.delete(path)
+        raise
+
+
+@contextmanager
+def _placing(folder: Folder, entry: FileEntry, placed: list[str]) -> Iterator[Sink]:
+    with folder.create(entry.path, size=entry.size) as sink:
+        yield sink
+    placed.append(entry.path)
 
 
 def _into_zip(package: Package, entries: list[FileEntry], destination: Path) -> None:
     """Build the archive in a file without a name, which can be sought in, then put it in place whole."""
     folder = Folder(destination.parent)
-    with folder.create(destination.name) as sink, tempfile.TemporaryFile(dir=destination.parent) as draft:
-        with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
-            for entry in entries:
-                information = zipfile.ZipInfo(entry.path, _ZIP_EPOCH)
-                with archive.open(information, "w", force_zip64=entry.size > _ZIP64_FROM) as member:
-                    _write(package, entry, _Member(member))
-        draft.seek(0)
-        while block := draft.read(_COPY):
-            sink.write(block)
+    with folder.create(destination.name) as sink:
+        try:
+            with tempfile.TemporaryFile(dir=destination.parent) as draft:
+                _archive(package, entries, draft)
+                draft.seek(0)
+                while block := draft.read(_COPY):
+                    sink.write(block)
+        except OSError as error:
+            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            raise Unavailable(
+                f"{destination} cannot be written: {error.strerror}.",
+                code="storage-full" if full else "unavailable",
+                subject=str(destination),
+                hint="Make room there, or pull into another place.",
+            ) from error
+
+
+def _archive(package: Package, entries: list[FileEntry], draft: IO[bytes]) -> None:
+    with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+        for entry in entries:
+            information = zipfile.ZipInfo(entry.path, _ZIP_EPOCH)
+            with archive.open(information, "w", force_zip64=entry.size > _ZIP64_FROM) as member:
+                _write(package, entry, _Member(member))
 
 
 def _write(package: Package, entry: FileEntry, sink: Sink) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from vault import sealing
 from vault.actions import keyring, objects
 from vault.actions.session import Session
-from vault.core import admission, in_force, layout, limits
+from vault.core import admission, in_force, layout, limits, names
 from vault.core.in_force import Signed
 from vault.core.manifest import METADATA, FileEntry
 from vault.core.names import Path
@@ -127,7 +127,7 @@ class Package:
         except Refused as refusal:
             raise DigestMismatch(
                 f"{subject} was altered in storage: {file.path} differs from what was signed on "
-                f"{verified.manifest.created[:10]}. Nothing was loaded.",
+                f"{names.day_text(verified.manifest.created)}. Nothing was loaded.",
                 code=refusal.code,
                 subject=subject,
                 hint="Restore it from a backup.",

@@ -14,7 +14,7 @@ from vault.core.names import Digest, Environment, Model, Reference, Version
 from vault.core.records import Approval, ChannelRecord
 from vault.core.stages import Authorised, Resolved, Target, Verified
 from vault.core.trust import Skipped
-from vault.errors import NotFound, Refused, Rollback
+from vault.errors import NotFound, Refused, Rollback, UntrustedSigner
 
 DEV = Environment("dev")
 
@@ -187,8 +187,13 @@ def _by_version(session: Session, authorised: Authorised, reference: Reference) 
     target = channels.target_of_version(
         resolved, version, found.digest, history(session, authorised), str(reference)
     )
-    verified = admission.verify(authorised, target, data) if target.via is None else found
-    return _finish(session, verified, ())
+    if target.via is not None:
+        return _finish(session, found, ())
+    try:
+        return _finish(session, admission.verify(authorised, target, data), ())
+    except UntrustedSigner:
+        # Its publishers may publish it, only not straight into this environment.
+        raise channels.not_promoted(resolved, str(reference)) from None
 
 
 def _version_of(session: Session, authorised: Authorised, reference: Reference) -> Version:

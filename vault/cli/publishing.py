@@ -11,7 +11,7 @@ import click
 from vault.cli.command import verb
 from vault.cli.completion import ReferenceText
 from vault.cli.options import Common, common_of
-from vault.cli.text import clean, count, size
+from vault.cli.text import clean, count
 from vault.errors import NotFound
 
 _LIST_BYTES = 16 * 1024 * 1024
@@ -87,19 +87,15 @@ def push(
         tags=tags,
         public=public,
     )
-    release = next((entry for entry in opened.versions(model) if entry.version == reference.version), None)
-    total = 0 if release is None else release.size
     common.console.outcome(
         {
             "reference": str(reference),
             "model": reference.model,
             "version": reference.version,
             "environment": opened.env,
-            "digest": None if release is None else release.digest,
-            "size": total,
         },
         plain=str(reference),
-        message=f"Published {reference} to {opened.env}: {size(total)}, signed and encrypted.\n"
+        message=f"Published {reference} to {opened.env}, signed and encrypted.\n"
         f"Next: mvault promote{_where(common)} {reference} --env prod",
     )
 

@@ -131,7 +131,7 @@ def target_of_channel(where: Channel, found: Signed[ChannelRecord] | None) -> Ta
         )
     if found.record.version is None:
         raise Refused(
-            f"{where} was withdrawn on {found.record.created[:10]} and nothing replaces it.",
+            f"{where} was withdrawn on {names.day_text(found.record.created)} and nothing replaces it.",
             code="barred",
             subject=str(where),
             hint=f"Promote a good version: mvault promote {where.model}:VERSION --env {where.environment}",
@@ -168,7 +168,8 @@ def target_of_version(
     for slot, bar in barred.items():
         if slot not in named or named[slot].record.seq < bar.record.seq:
             raise Refused(
-                f"{reference} was withdrawn from {resolved.rule.name} on {bar.record.created[:10]}.",
+                f"{reference} was withdrawn from {resolved.rule.name} on "
+                f"{names.day_text(bar.record.created)}.",
                 code="barred",
                 subject=reference,
             )
@@ -176,7 +177,12 @@ def target_of_version(
         return Target(version, digest, next(iter(named.values())))
     if resolved.rule.require.none:
         return Target(version, digest, None)
-    raise Refused(
+    raise not_promoted(resolved, reference)
+
+
+def not_promoted(resolved: Resolved, reference: str) -> Refused:
+    """Say that nothing in this environment names a version."""
+    return Refused(
         f"{reference} was never promoted to {resolved.rule.name}.",
         code="not-promoted",
         subject=reference,

@@ -60,6 +60,8 @@ FORMATS: Final[Mapping[str, FormatFacts]] = MappingProxyType(
     }
 )
 PICKLE_BASED: Final = frozenset(name for name, facts in FORMATS.items() if facts.pickle_based)
+# What a file of its own may be as a model; the rest are tables, texts and containers.
+MODELS: Final = frozenset(FORMATS) - {NPZ, NPY, JSON, ZIP, TEXT, DATA}
 CODE_FREE: Final = frozenset(name for name, facts in FORMATS.items() if not facts.needs_allowance)
 
 _BY_EXTENSION: Final = {ending: name for name, facts in FORMATS.items() for ending in facts.extensions}

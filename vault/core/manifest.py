@@ -21,6 +21,7 @@ from vault.errors import DigestMismatch
 KIND: Final = "manifest"
 METADATA: Final = Path("metadata.json")
 ROLES: Final = ("artifact", "features", "file", "metadata", "model", "preprocessor", "requirements", "sample")
+DESERIALIZED: Final = ("artifact", "model", "preprocessor")  # roles whose format an environment decides
 _LABEL: Final = b"mvault/v1/file-commitment\x00"
 
 

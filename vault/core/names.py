@@ -35,6 +35,11 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}Z\Z", re.ASCII)
 _FORBIDDEN_IN_PATH: Final = frozenset('<>:"|?*\\')
 
+_MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
 # Names that a device answers to on some systems, whatever their extension.
 _DEVICES: Final = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
@@ -190,6 +195,12 @@ def timestamp(text: str) -> int:
 def time_text(seconds: int) -> str:
     """Write seconds since 1970 as `YYYY-MM-DDThh:mm:ssZ`; `timestamp` reads it back."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def day_text(time: str) -> str:
+    """Write the day of a time as people say it, such as `3 May 2026`."""
+    moment = datetime.fromisoformat(time)
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
 
 
 # --- versions: parsed once more, into something that sorts ---

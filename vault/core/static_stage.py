@@ -13,7 +13,6 @@ from vault.core import (
     limits,
     npy,
     onnx_walk,
-    pickle_globals,
     pins,
     safetensors_header,
     skops_types,
@@ -72,7 +71,7 @@ def _told_of(subject: str) -> Iterator[None]:
     try:
         yield
     except Malformed as error:
-        if error.subject:
+        if error.subject == subject:
             raise
         raise Malformed(
             f"{subject}: {error.message}", code=error.code, subject=subject, hint=error.hint
@@ -99,8 +98,8 @@ def check(
     permitted = {
         formats.ONNX: allowance.onnx_domains,
         formats.SKOPS: skops_types.DEFAULT_SKOPS_TYPES | allowance.skops_types,
-        formats.JOBLIB: pickle_globals.DEFAULT_PICKLE_GLOBALS | allowance.pickle_globals,
-        formats.PICKLE: pickle_globals.DEFAULT_PICKLE_GLOBALS | allowance.pickle_globals,
+        formats.JOBLIB: allowance.pickle_globals,
+        formats.PICKLE: allowance.pickle_globals,
     }
     observed = observe(format, data, allowance, subject)
     pins.check_pins(observed, pinned, permitted.get(format, frozenset()), subject=subject)
@@ -121,7 +120,8 @@ def check_allowed(format: str, allowance: Allowance, subject: str) -> None:
         raise FormatRefused(
             f"{subject} is {kind}.",
             subject=subject,
-            hint=f"Save it as skops or onnx. To allow it here: allow={{'formats': ['{format}']}}.",
+            hint=f"Save it as skops or onnx. To allow it on this machine: allow={{'formats': ['{format}']}}, "
+            f'or formats = ["{format}"] under [allow] in config.toml.',
         )
 
 

@@ -156,7 +156,7 @@ ATTACKS: Final = (
     Attack(
         "dev's keys are copied, the draft is asked for",
         "churn-draft:1",
-        "untrusted-signer",
+        "not-promoted",
         _copy_dev_keys,
         env="prod",
     ),

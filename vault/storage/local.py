@@ -248,7 +248,7 @@ class LocalStore:
         Raises:
             Unavailable: the file system failed or refused.
         """
-        *folders, leaf = naming.check_name(name)
+        *folders, leaf = self._parts(name)
         try:
             folder = descend(self._root, folders, name=name, readable=True)
             try:

@@ -1,0 +1,72 @@
+"""Several processes at once: one wins each name, the others are told, and nobody sees a false rollback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def race(verb: str, folder: Path) -> dict[str, Any]:
+    """Run a race in processes of its own; give what came of it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.attacks.vault_race", verb, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+TURNS = [0, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, 10))]
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_eight_who_publish_the_same_model_at_once_get_eight_answers_and_no_version_twice(
+    turn: int, tmp_path: Path
+) -> None:
+    found = race("push", tmp_path)
+    assert not found["wrong"], (turn, found["wrong"])
+    won = [entry["result"] for entry in found["results"] if "result" in entry]
+    assert won
+    assert len(won) == len(set(won))
+    assert {entry["code"] for entry in found["results"] if "error" in entry} <= {"conflict"}
+    assert sorted(["churn:1", *won]) == sorted(f"churn:{version}" for version in found["versions"])
+    assert found["whole"]
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_eight_who_promote_at_once_make_one_chain_in_which_each_number_has_one_winner(
+    turn: int, tmp_path: Path
+) -> None:
+    found = race("promote", tmp_path)
+    answers = [answer for entry in found["results"] for answer in entry.get("result", [entry])]
+    assert all(isinstance(answer, int) or answer == "conflict" for answer in answers), (turn, answers)
+    chain = found["chain"]
+    assert [entry["seq"] for entry in chain] == sorted(
+        {answer for answer in answers if isinstance(answer, int)}
+    )
+    # Nobody passed over a record that they had not seen.
+    assert [entry["prev"] for entry in chain] == [None, *(entry["digest"] for entry in chain[:-1])]
+    assert found["whole"]
+    assert found["loads"]
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_loading_while_others_promote_and_publish_is_never_refused(turn: int, tmp_path: Path) -> None:
+    found = race("load", tmp_path)
+    assert not [entry for entry in found["results"] if "error" in entry], (turn, found["results"])
+    writer, *loaders = (entry["result"] for entry in found["results"])
+    assert writer == 12
+    assert sum(loaders) > 5
+    assert found["whole"]

@@ -1,0 +1,160 @@
+"""Let several processes use one vault at once.
+
+    python -m tests.attacks.vault_race push|promote|load FOLDER
+
+Prints one JSON object. Children are forked from a process without threads, wait for each other, and write
+what became of them into files of their own.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from tests.attacks.vault_crash import client, on_disk
+from tests.attacks.vault_mixing import check, outcome
+from tests.builders import Built, solo
+from vault import memory
+from vault.core import envelope, records
+from vault.errors import Conflict, VaultError
+
+WRITERS: Final = 8
+LOADERS: Final = 3
+ROUNDS: Final = 12
+SECONDS: Final = 60
+IN_PROD: Final = "channels/prod/main/churn/@/"
+
+
+def content(number: int) -> dict[str, bytes]:
+    """Give the files of one writer."""
+    return {"model.json": b'{"writer":%d}' % number}
+
+
+def together(folder: Path, count: int, work: Callable[[int], Any]) -> list[Any]:
+    """Run `work` in `count` processes at once; give their results in order, or the code of an error."""
+    reading, writing = os.pipe()
+    children = []
+    for index in range(count):
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)  # ends when the parent closes the pipe
+            try:
+                result: Any = {"result": work(index)}
+            except VaultError as error:
+                result = {"error": type(error).__name__, "code": error.code, "message": error.message}
+            except BaseException as error:
+                result = {"error": repr(error), "code": "escaped"}
+            (folder / f"result-{index}").write_text(json.dumps(result))
+            os._exit(0)
+        children.append(child)
+    os.close(reading)
+    os.close(writing)
+    for child in children:
+        os.waitpid(child, 0)
+    return [json.loads((folder / f"result-{index}").read_text()) for index in range(count)]
+
+
+def push(folder: Path) -> dict[str, Any]:
+    """Publish without naming a version, from all writers at once."""
+    built = solo(seed="race")
+    built.publish(content(99))
+    place = folder / "vault"
+    on_disk(built, place, "")
+
+    def work(index: int) -> str:
+        return str(client(built, place, f" writer {index}").publish(content(index)))
+
+    results = together(folder, WRITERS, work)
+    reader = client(built, place, " reader")
+    wrong = []
+    for index, found in enumerate(results):
+        if "result" in found and outcome(reader, found["result"]) != content(index):
+            wrong.append(f"{found['result']} does not hold what writer {index} published")
+    versions = sorted(
+        path.name for path in (place / "models/churn/@").iterdir() if (path / "manifest.json").exists()
+    )
+    report = check(reader)
+    wrong += [entry.message for entry in report.findings if entry.level == "bad"]
+    # Whoever lost tries again until they have won.
+    for index, found in enumerate(results):
+        if "error" in found:
+            again = client(built, place, f" writer {index} again").publish(content(index))
+            if outcome(reader, str(again)) != content(index):
+                wrong.append(f"{again} does not hold what writer {index} published")
+    return {"results": results, "versions": versions, "wrong": wrong, "whole": check(reader).whole}
+
+
+def promote(folder: Path) -> dict[str, Any]:
+    """Promote versions of their own to one channel, from all writers at once, a few times each."""
+    built = solo(seed="race")
+    for index in range(WRITERS):
+        built.publish(content(index))
+    place = folder / "vault"
+    on_disk(built, place, "")
+
+    def work(index: int) -> list[Any]:
+        mine = client(built, place, f" writer {index}")
+        found: list[Any] = []
+        for _ in range(3):
+            try:
+                found.append(mine.promote(f"churn:{index + 1}").seq)
+            except Conflict as error:
+                found.append(error.code)
+        return found
+
+    results = together(folder, WRITERS, work)
+    chain: list[dict[str, Any]] = []
+    for path in sorted((place / IN_PROD).iterdir()):
+        sealed = envelope.parse(path.read_bytes(), kind=records.CHANNEL, subject=path.name)
+        record = records.parse_channel(sealed.payload, path.name)
+        chain.append({"seq": record.seq, "digest": sealed.digest, "prev": record.prev})
+        last = int(record.version or 0) - 1
+    reader = client(built, place, " reader")
+    loads = outcome(reader, "churn@prod") == content(last)
+    return {"results": results, "chain": chain, "whole": check(reader).whole, "loads": loads}
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """Load all the time, as one client in several processes, while one promotes and publishes."""
+    built = solo(seed="race")
+    built.promote(built.publish(content(1)))
+    built.publish(content(2))
+    place = folder / "vault"
+    on_disk(built, place, "")
+    done = folder / "done"
+
+    def remembering(seed: str) -> Built:
+        found = client(built, place, seed)
+        found.memories["owner"] = memory.ClientMemory(built.vault, folder / "state")
+        return found
+
+    def work(index: int) -> Any:
+        mine = remembering(f" process {index}")
+        if index == 0:
+            try:
+                for turn in range(ROUNDS):
+                    mine.promote(f"churn:{1 + turn % 2}")
+                    mine.publish(content(1 + turn % 2))
+            finally:
+                done.touch()
+            return ROUNDS
+        loads = 0
+        until = time.monotonic() + SECONDS
+        while not done.exists() and time.monotonic() < until:
+            for ref in ("churn@prod", "churn"):
+                if mine.read(ref) not in (content(1), content(2)):
+                    raise AssertionError("bytes that nobody published")
+                loads += 1
+        return loads
+
+    return {"results": together(folder, 1 + LOADERS, work), "whole": check(remembering(" reader")).whole}
+
+
+VERBS: Final = {"push": push, "promote": promote, "load": load}
+
+if __name__ == "__main__":
+    print(json.dumps(VERBS[sys.argv[1]](Path(sys.argv[2]))))

@@ -11,8 +11,8 @@ Importing this imports nothing else: each name is resolved when it is first used
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as type checkers know it; `typing` itself would be half of this import's time
 if TYPE_CHECKING:
     from vault._version import __version__ as __version__
     from vault.actions.founding import new_identity as new_identity

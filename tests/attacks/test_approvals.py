@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tests.attacks.vault_forgeries import Value
-from tests.attacks.vault_mixing import outcome, resigned, revoked, twin, without
+from tests.attacks.vault_mixing import check, outcome, resigned, revoked, twin, without
 from tests.builders import Built, new_identity, solo, team
+from vault.actions import listing
 from vault.core import envelope, layout, names, policy, records
 from vault.core.names import Digest, Principal
 from vault.core.policy import Key, Policy
@@ -277,3 +278,21 @@ def test_promoting_without_approvals_changes_nothing() -> None:
     assert built.store.objects == before
     with pytest.raises((Refused, Conflict)):
         built.promote("churn:2", who="dora")
+
+
+# --- damage to what was approved ---
+
+
+def test_a_damaged_version_in_prod_stops_its_loads_and_nothing_else() -> None:
+    built = released()
+    for who in ("bob", "cat"):
+        built.approve("churn:2", who)
+    built.publish(OLD)
+    built.publish(OLD, model="other")
+    name = "models/churn/@/2/manifest.json"
+    built.write(name, built.store.objects[name][:-1])
+    assert isinstance(in_prod(built), str)  # never the older one: its approvals do not tell who published it
+    rows = listing.overview(built.session(), "")
+    assert [(row.model, row.newest) for row in rows] == [("churn", "3"), ("other", "1")]
+    assert listing.show(built.session(), names.reference("churn:3")).release.version == "3"
+    assert not check(built, data=False).whole

@@ -84,7 +84,7 @@ def stable(text: str) -> str:
         (r"^Libraries .*?\n\n", "Libraries LIBRARIES\n\n"),
         (r"sha256:[0-9a-f]{64}", "DIGEST"),
         (r"\b[0-9a-f]{12}…", "DIGEST"),
-        (r"\d{4}-\d\d-\d\d", "DAY"),
+        (r"\d{4}-\d\d-\d\d|\d+ [A-Z][a-z]+ 20\d\d", "DAY"),
         (r"just now|\d+ \w+ ago", "AGO"),
         (r"\d[\d.,]* (k|M)?B\b", "SIZE"),
         (r"Python +\d[\d.]+", "Python VERSION"),

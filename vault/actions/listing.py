@@ -14,7 +14,7 @@ from vault.core.names import Digest, Environment, Model, Reference, Version
 from vault.core.stages import Resolved, Target, Verified
 from vault.core.strict_json import JSONValue
 from vault.core.trust import Skipped
-from vault.errors import AccessDenied, NotFound, NoUsableKey, Refused
+from vault.errors import AccessDenied, NotFound, NoUsableKey, Refused, Rollback
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,12 @@ def _in_use(session: Session, model: Model) -> dict[str, tuple[Version, Digest]]
                 where = Channel(environment, names.slot(name.removesuffix("/")), model)
             except Refused:
                 continue
-            record, _ = resolving.channel(session, resolving.anybody(resolved, model), where)
+            try:
+                record, _ = resolving.channel(session, resolving.anybody(resolved, model), where)
+            except Rollback:
+                raise
+            except (Refused, NotFound):
+                continue  # what it names was altered, as a load and `check` tell; everything else is listed
             if record is not None and record.record.version and record.record.manifest:
                 found[_place(environment, where.slot)] = (record.record.version, record.record.manifest)
     return found

@@ -83,6 +83,8 @@ def _from_source(session: Session, authorised: Authorised, reference: Reference)
                 hint=f"Allowed: from {', '.join(places) or 'nowhere'}.",
             )
         places = (reference.environment,)
+    elif reference.version is None and reference.digest is None and resolving.DEV in places:
+        places = (resolving.DEV,)  # a bare name means the newest version there, whatever else is allowed
     last: Refused | None = None
     for place in places:
         resolved = session.resolve(place)

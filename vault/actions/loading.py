@@ -52,7 +52,7 @@ class LoadedPackage:
 
     @property
     def metadata(self) -> Mapping[str, JSONValue]:
-        """What was recorded at publishing: metrics, parameters, features, libraries, git, …"""
+        """What was recorded at publishing: metrics, parameters, features, libraries, git and more."""
         return {**self._metadata.info, "libraries": dict(self._metadata.libraries)}
 
     @property

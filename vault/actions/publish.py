@@ -276,13 +276,16 @@ class BytesSource:
     """Bytes as a source (`ports.Source`)."""
 
     def __init__(self, data: bytes | memoryview) -> None:
+        """Read from `data`."""
         self._data = memoryview(data)
 
     @property
     def size(self) -> int:
+        """The number of bytes."""
         return len(self._data)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset`; return how many bytes were there."""
         part = self._data[offset : offset + len(buffer)]
         buffer[: len(part)] = part
         return len(part)

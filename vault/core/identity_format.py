@@ -1,4 +1,4 @@
-"""Read and write identity files (docs/format.md, "Identity files").
+"""Read and write identity files (docs/format.md, "Identity file").
 
 An identity file is strict JSON: who it is and both public keys in the clear,
 both private keys sealed under a passphrase. The key is Argon2id of the

@@ -1,0 +1,90 @@
+"""What is imported when: nothing heavy with the package, and no library that a format does not need."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.house.source_tree import ROOT
+
+HEAVY = (
+    "pickle", "joblib", "numpy", "scipy", "sklearn", "skops", "onnx", "onnxruntime", "boto3", "cryptography",
+    "click", "yaml", "rich", "pandas", "tensorflow", "sqlalchemy",
+)  # fmt: skip
+
+
+def imported(code: str, *arguments: str) -> set[str]:
+    """Run a program in a fresh interpreter; give the modules that it has imported at its end."""
+    program = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    found: list[str] = json.loads(ended.stderr.splitlines()[-1])
+    return set(found)
+
+
+def heavy(found: set[str]) -> set[str]:
+    return found & set(HEAVY)
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    bare = imported("")
+    found = imported("import vault")
+    assert heavy(found) <= heavy(bare)
+    assert {name for name in found if name.startswith("vault")} == {"vault"}
+
+
+def test_every_public_name_resolves() -> None:
+    code = "import vault\nfor name in dir(vault): getattr(vault, name)\nassert len(dir(vault)) > 20"
+    found = imported(code)
+    assert not heavy(found) & {"pickle", "joblib", "numpy", "sklearn", "onnx", "onnxruntime", "yaml", "click"}
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    import vault
+
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        vault.nothing  # noqa: B018
+
+
+def test_the_help_of_the_command_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nsys.argv = ['mvault', '--help']\n"
+        "from vault.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code"
+    )
+    assert heavy(imported(code)) <= {"click"}
+
+
+SAVE = """
+import sys, numpy as np, vault
+from sklearn.linear_model import LogisticRegression
+rows = np.random.default_rng(0).normal(size=(120, 3))
+model = LogisticRegression().fit(rows, rows[:, 0] > 0)
+made = vault.init(sys.argv[1], no_passphrase=True)
+made.promote(made.save_model("churn", model, sample_input=rows, format=sys.argv[2]), env="prod")
+"""
+LOAD = """
+import sys, vault
+model = vault.open(sys.argv[1]).load_model("churn@prod")
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "absent"),
+    [
+        ("onnx", {"sklearn", "skops", "scipy", "pandas", "onnx", "joblib", "skl2onnx", "yaml", "click"}),
+        ("skops", {"onnx", "onnxruntime", "skl2onnx", "pandas", "yaml", "click"}),
+    ],
+)
+def test_loading_imports_only_what_the_format_needs(
+    kind: str, absent: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    location = str(tmp_path / "models")
+    imported(SAVE, location, kind)
+    assert imported(LOAD, location) & absent == set()

@@ -363,10 +363,10 @@ class Built:
             created=self.time,
         )
         payload = records.encode_approval(approval)
-        name = layout.approval(found.model, found.version, approval.environment, envelope.digest(payload))
-        # Two people who approve the same in the same second write the same payload under one name.
-        place = name if name not in self.store.objects else name.replace(".json", f"-{who}.json")
-        self.write(place, self.sign(records.APPROVAL, payload, who))
+        data = self.sign(records.APPROVAL, payload, who)
+        self.write(
+            layout.approval(found.model, found.version, approval.environment, envelope.digest(data)), data
+        )
         return approval
 
     def record(

@@ -39,7 +39,6 @@ CODES: Mapping[str, str] = MappingProxyType(
         "not-promoted": "no record in this environment names that version",
         "barred": "the version was withdrawn from this environment",
         "approvals-missing": "too few different people have approved this version for this environment",
-        "requirement-unmet": "the environment requires something that this version does not have",
         "requirement-unsupported": "the environment requires something that this release cannot check",
         # Formats.
         "format-refused": "the format is not allowed here, or content, extension and record disagree",

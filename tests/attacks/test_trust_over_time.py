@@ -165,10 +165,13 @@ def test_a_policy_signed_and_used_while_a_load_is_under_way_is_not_being_withhel
 
 @pytest.mark.parametrize("name", [f"{IN_PROD}9999999999999999.json", "trust/policy/9999999999999999.json"])
 def test_a_strangers_highest_number_moves_nothing(name: str) -> None:
-    for data in (b"garbage", grown().store.objects[name.rpartition("/")[0] + "/000002.json"]):
+    folder = name.rpartition("/")[0]
+    genuine = (grown().store.objects[f"{folder}/{number:06d}.json"] for number in (1, 2))
+    for data in (b"garbage", *genuine):
         built = grown().fork()
         built.write(name, data)
         assert outcome(built, "churn@prod") == CONTENT
+        assert any("9999999999999999" in subject for subject in skipped(check(built)))
         assert not built.promote(built.publish(THIRD)).already
         assert outcome(built, "churn@prod") == THIRD
 
@@ -209,10 +212,10 @@ def test_a_record_of_a_policy_that_is_not_served_is_refused_not_skipped(place: s
 
 def test_a_policy_of_a_root_that_is_not_served_is_refused() -> None:
     built = solo(seed="withheld")
-    built.promote(built.publish(OLDER))
-    name = layout.policy(1)
-    built.write(name, resigned(built, name, "policy", lambda doc: doc["root"].update(version=2), "owner"))
-    assert outcome(built.fork(forgetful=True), "churn@prod") == "withheld"
+    built.amend(lambda before: replace(before, root_version=2))
+    with pytest.raises(Rollback) as caught:
+        built.publish(OLDER)
+    assert caught.value.code == "withheld"
 
 
 # --- roots ---

@@ -87,9 +87,12 @@ def test_step_2_refuses_a_root_or_policy_older_or_other_than_remembered(
         resolve(built, remembered)
 
 
-def test_step_2_refuses_a_policy_made_under_a_root_that_is_withheld(built: Built) -> None:
+@pytest.mark.parametrize("named", [{"root_version": 2}, {"root_digest": Digest("e" * 64)}])
+def test_step_2_refuses_a_policy_made_under_a_root_that_is_withheld(
+    built: Built, named: dict[str, object]
+) -> None:
     with pytest.raises(Rollback) as caught:
-        resolve(built, root_version=2)
+        resolve(built, **named)
     assert caught.value.code == "withheld"
 
 

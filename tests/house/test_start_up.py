@@ -78,7 +78,7 @@ model = vault.open(sys.argv[1]).load_model("churn@prod")
     ("kind", "absent"),
     [
         ("onnx", {"sklearn", "skops", "scipy", "pandas", "onnx", "joblib", "skl2onnx", "yaml", "click"}),
-        ("skops", {"onnx", "onnxruntime", "skl2onnx", "pandas", "yaml", "click"}),
+        ("skops", {"onnx", "onnxruntime", "skl2onnx", "yaml", "click"}),
     ],
 )
 def test_loading_imports_only_what_the_format_needs(

@@ -93,9 +93,12 @@ def resolve(
     """
     current, current_id = found
     memory_format.check(remembered, trust_seen(trusted, current_id))
-    if current.root_version > trusted.root.version:
+    newest = trusted.root.version
+    if current.root_version > newest or (
+        current.root_version == newest and current.root_digest != trusted.digest
+    ):
         raise Rollback(
-            f"The policy names root {current.root_version}; the store offers {trusted.root.version}.",
+            f"The policy names a root {current.root_version} that the store does not offer: it has {newest}.",
             code="withheld",
             subject="root",
         )

@@ -105,9 +105,9 @@ def approvals(model: Model, number: Version, environment: Environment) -> str:
     return f"{version(model, number)}approvals/{environment}/"
 
 
-def approval(model: Model, number: Version, environment: Environment, digest: Digest) -> str:
-    """Name one approval after its digest: two people never meet in one name."""
-    return f"{approvals(model, number, environment)}{digest}.json"
+def approval(model: Model, number: Version, environment: Environment, content: Digest) -> str:
+    """Name one approval after the SHA-256 of its envelope: two people never meet in one name."""
+    return f"{approvals(model, number, environment)}{content}.json"
 
 
 def channel(environment: Environment, slot: Slot, model: Model) -> str:

@@ -1,13 +1,14 @@
-"""Time sealing and unsealing of a large file against one SHA-256 pass and against `age` + `openssl`.
+"""Time `push` and `pull` of a large file against one SHA-256 pass and against `age` + `openssl`.
 
-    python benchmarks/sealing.py --size 2147483648 --dir /var/tmp --runs 5
+    python benchmarks/transfer.py --size 2147483648 --dir /var/tmp --runs 5
 
 Every case runs in a process of its own, in turns, on warm pages: a file of the same size is written
-and deleted before each run. Medians, ratios and peak memory are printed; nothing is asserted.
+and deleted before each run. Medians, ratios and peak memory are printed; nothing is asserted. The
+vault is open and its libraries are imported before the clock starts; fsync is included.
 
     hash     one single-threaded hashlib SHA-256 pass over the file, in reads of 1 MiB
-    push     seal the file into a local store, fsync included
-    pull     unseal that payload into a file, write-back every 8 MiB, fsync
+    push     Vault.push: look at the file, seal it, sign and publish a version
+    pull     Vault.pull: verify, decrypt and compare that version, into a new file
     age-push age -r … -o …, then openssl dgst -sha256 of the plaintext
     age-pull age -d …, then openssl dgst -sha256 of the plaintext
 """
@@ -26,96 +27,36 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vault.core import age
-from vault.ports import Buffer
-from vault.sealing import seal, unseal
-from vault.storage.local import LocalStore
+import vault
 
 MIB = 1 << 20
-WRITE_BACK = 8 * MIB
-FILE_KEY = bytes(range(16))
-NONCE = bytes(16)
-
-
-class FileSource:
-    """Reads a file at any offset."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
-        self._size = os.fstat(self._descriptor).st_size
-
-    @property
-    def size(self) -> int:
-        """The file's size in bytes."""
-        return self._size
-
-    def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` from `offset`."""
-        done = 0
-        while done < len(buffer):
-            got = os.preadv(self._descriptor, [buffer[done:]], offset + done)
-            if not got:
-                break
-            done += got
-        return done
-
-
-class FileSink:
-    """Writes a file in order and starts write-back early, as a pull does."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._written = self._started = 0
-
-    def write(self, data: Buffer) -> None:
-        """Append `data`."""
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-        self._written += len(data)
-        if self._written - self._started >= WRITE_BACK:
-            os.posix_fadvise(
-                self._descriptor, self._started, self._written - self._started, os.POSIX_FADV_DONTNEED
-            )
-            self._started = self._written
-
-    def commit(self) -> None:
-        """Make the file durable."""
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
 
 
 def hash_once(folder: Path) -> None:
     """Hash the file in reads of 1 MiB."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(MIB))
-    with (folder / "plain").open("rb", buffering=0) as file:
+    with (folder / "plain.bin").open("rb", buffering=0) as file:
         while got := file.readinto(buffer):
             digest.update(buffer[:got])
     digest.digest()
 
 
 def push(folder: Path) -> None:
-    """Seal the file into a local store."""
-    source = FileSource(folder / "plain")
-    with LocalStore(folder / "store").create("payload", size=age.cipher_size(source.size)) as sink:
-        seal(source, sink, file_key=FILE_KEY, nonce=NONCE)
+    """Publish the file as a new version."""
+    vault.open(folder / "vault").push("big", folder / "plain.bin")
 
 
 def pull(folder: Path) -> None:
-    """Unseal the payload of the store into a file."""
-    sink = FileSink(folder / "out")
-    with LocalStore(folder / "store").open("payload") as source:
-        size = source.size
-        unseal(source, sink, file_key=FILE_KEY, cipher_size=size, plain_size=age.plain_size(size))
-    sink.commit()
+    """Pull the newest version."""
+    vault.open(folder / "vault").pull("big", folder / "out")
 
 
 def age_push(folder: Path) -> None:
     """Encrypt with `age`, then hash with `openssl`."""
     recipient = (folder / "recipient").read_text().strip()
-    _run("age", "-r", recipient, "-o", folder / "age", folder / "plain")
-    _run("openssl", "dgst", "-sha256", folder / "plain")
+    _run("age", "-r", recipient, "-o", folder / "age", folder / "plain.bin")
+    _run("openssl", "dgst", "-sha256", folder / "plain.bin")
 
 
 def age_pull(folder: Path) -> None:
@@ -126,8 +67,8 @@ def age_pull(folder: Path) -> None:
 
 CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "hash": (hash_once, ""),
-    "push": (push, "store/payload"),
-    "pull": (pull, "out"),
+    "push": (push, ""),
+    "pull": (pull, "out/plain.bin"),
     "age-push": (age_push, "age"),
     "age-pull": (age_pull, "age-out"),
 }
@@ -149,6 +90,7 @@ def _warm(folder: Path, size: int) -> None:
 def _measure(case: str, folder: Path, size: int) -> tuple[float, int]:
     """Run one case in a child process; return seconds and its peak memory in KiB."""
     (folder / (CASES[case][1] or "nothing")).unlink(missing_ok=True)
+    _forget_versions(folder)
     _warm(folder, size)
     child = subprocess.run(
         [sys.executable, __file__, "--case", case, "--dir", str(folder)],
@@ -160,8 +102,26 @@ def _measure(case: str, folder: Path, size: int) -> tuple[float, int]:
     return float(seconds), int(peak)
 
 
+def _warm_up(folder: Path) -> None:
+    """Import what a push and a pull need, and see that the vault opens, before the clock starts."""
+    opened = vault.open(folder / "vault")
+    if not opened.list():
+        opened.push("small", b"{}")
+    opened.load_package("small").read("model.json")
+    opened.pull("small", folder / "small")
+    shutil.rmtree(folder / "small")
+
+
+def _forget_versions(folder: Path) -> None:
+    """Keep the disk from filling: only the newest version of the large file is needed."""
+    versions = sorted((folder / "vault/models/big/@").glob("*"), key=lambda path: int(path.name))
+    for version in versions[:-1]:
+        for payload in (version / "files").glob("*"):
+            payload.unlink()
+
+
 def _prepare(folder: Path, size: int) -> None:
-    with (folder / "plain").open("wb", buffering=0) as file:
+    with (folder / "plain.bin").open("wb", buffering=0) as file:
         for start in range(0, size, MIB):
             file.write(os.urandom(min(MIB, size - start)))
         os.fsync(file.fileno())
@@ -174,7 +134,6 @@ def _compare(folder: Path, size: int, runs: int) -> None:
         subprocess.run(["age-keygen", "-o", folder / "identity"], check=True, stderr=subprocess.DEVNULL)
         shown = subprocess.run(["age-keygen", "-y", folder / "identity"], check=True, stdout=subprocess.PIPE)
         (folder / "recipient").write_bytes(shown.stdout)
-    (folder / "store").mkdir()
     _prepare(folder, size)
     seconds: dict[str, list[float]] = {case: [] for case in cases}
     peaks: dict[str, int] = dict.fromkeys(cases, 0)
@@ -207,6 +166,7 @@ def main() -> None:
     parser.add_argument("--case", choices=sorted(CASES), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
+        _warm_up(options.dir)
         start = time.perf_counter()
         CASES[options.case][0](options.dir)
         took = time.perf_counter() - start
@@ -216,6 +176,8 @@ def main() -> None:
         print(json.dumps([took, peak]))
         return
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
+        os.environ.update(MVAULT_CONFIG_DIR=f"{folder}/config", MVAULT_STATE_DIR=f"{folder}/state")
+        vault.init(Path(folder) / "vault", no_passphrase=True)
         _compare(Path(folder), options.size, options.runs)
 
 

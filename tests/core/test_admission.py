@@ -89,7 +89,7 @@ def test_step_2_refuses_a_root_or_policy_older_or_other_than_remembered(
 
 @pytest.mark.parametrize("named", [{"root_version": 2}, {"root_digest": Digest("e" * 64)}])
 def test_step_2_refuses_a_policy_made_under_a_root_that_is_withheld(
-    built: Built, named: dict[str, object]
+    built: Built, named: dict[str, Any]
 ) -> None:
     with pytest.raises(Rollback) as caught:
         resolve(built, **named)

@@ -88,6 +88,7 @@ def test_bytes_that_are_no_trust_file_are_refused(data: bytes) -> None:
     assert caught.value.code == "malformed-trust"
 
 
+@pytest.mark.slow
 def test_the_largest_memory_fits_into_a_trust_file() -> None:
     versions = {f"{'m' * 190}/{number}:1": "d" * 64 for number in range(limits.MEMORY_ENTRIES)}
     trust = TrustFile(VAULT, Memory(VAULT, versions=versions), Allowance())

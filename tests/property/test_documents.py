@@ -115,43 +115,48 @@ def memories() -> list[bytes]:
     return [memory_format.encode(Memory(made.vault)), memory_format.encode(made.memory().load())]
 
 
+def codec(valid: Callable[[], list[bytes]], again: Callable[[bytes], bytes]) -> Codec:
+    """Make the valid documents once, when they are first needed."""
+    return Codec(cache(valid), again)
+
+
 CODECS = {
-    "strict JSON": Codec(
+    "strict JSON": codec(
         lambda: payloads(policy.KIND, layout.POLICIES),
         lambda data: strict_json.encode(strict_json.parse(data)),
     ),
-    "envelope": Codec(lambda: stored("trust/root/", "trust/policy/", "channels/"), any_envelope),
-    "root": Codec(
+    "envelope": codec(lambda: stored("trust/root/", "trust/policy/", "channels/"), any_envelope),
+    "root": codec(
         lambda: payloads(trust.KIND, layout.ROOTS), lambda data: trust.encode(trust.parse(data, "it"))
     ),
-    "policy": Codec(
+    "policy": codec(
         lambda: payloads(policy.KIND, layout.POLICIES),
         lambda data: policy_document.encode(policy_document.parse(data, "it")),
     ),
-    "manifest": Codec(
+    "manifest": codec(
         lambda: payloads(manifest.KIND, "models/churn/@/1/manifest"),
         lambda data: manifest.encode(manifest.parse(data, "it")),
     ),
-    "sealing record": Codec(
+    "sealing record": codec(
         lambda: payloads(records.SEALING, "models/churn/@/1/sealed/"),
         lambda data: records.encode_sealing(records.parse_sealing(data, "it")),
     ),
-    "approval": Codec(
+    "approval": codec(
         lambda: payloads(records.APPROVAL, "models/churn/@/1/approvals/"),
         lambda data: records.encode_approval(records.parse_approval(data, "it")),
     ),
-    "channel record": Codec(
+    "channel record": codec(
         lambda: payloads(records.CHANNEL, "channels/"),
         lambda data: records.encode_channel(records.parse_channel(data, "it")),
     ),
-    "metadata": Codec(
+    "metadata": codec(
         lambda: [manifest.encode_metadata(built().open("churn:1").opened.metadata)], metadata_again
     ),
-    "memory": Codec(
+    "memory": codec(
         memories, lambda data: memory_format.encode(memory_format.parse(data, built().vault, "it"))
     ),
-    "identity file": Codec(identities, identity_again),
-    "age header": Codec(headers, lambda data: age.serialise_header(age.parse_detached_header(data))),
+    "identity file": codec(identities, identity_again),
+    "age header": codec(headers, lambda data: age.serialise_header(age.parse_detached_header(data))),
 }
 
 

@@ -184,9 +184,8 @@ def _by_version(session: Session, authorised: Authorised, reference: Reference) 
     version = reference.version or _version_of(session, authorised, reference)
     data = read_manifest(session, reference.model, version)
     found = admission.verify(authorised, Target(version, reference.digest, None, open=False), data)
-    target = channels.target_of_version(
-        resolved, version, found.digest, history(session, authorised), str(reference)
-    )
+    records = _history(session, authorised, _slots(session, authorised), found.digest)
+    target = channels.target_of_version(resolved, version, found.digest, records, str(reference))
     if target.via is not None:
         return _finish(session, found, ())
     try:
@@ -209,21 +208,40 @@ def _version_of(session: Session, authorised: Authorised, reference: Reference) 
     raise NotFound(f"There is no version {reference}.", subject=str(reference))
 
 
-def history(session: Session, authorised: Authorised) -> list[Signed[ChannelRecord]]:
-    """Give every record of a model in an environment, in all its slots, that holds or once held."""
-    resolved = authorised.resolved
-    found: list[Signed[ChannelRecord]] = []
-    for name in session.store.list_folders(f"channels/{resolved.rule.name}/"):
+_Judged = list[Signed[ChannelRecord] | Skipped]
+
+
+def _slots(session: Session, authorised: Authorised) -> list[tuple[Channel, _Judged]]:
+    """Read and judge a model's records in every slot of an environment, by everything but their approvals."""
+    environment = authorised.resolved.rule.name
+    found = []
+    for name in session.store.list_folders(f"channels/{environment}/"):
         try:
-            where = Channel(resolved.rule.name, names.slot(name.removesuffix("/")), authorised.model)
+            where = Channel(environment, names.slot(name.removesuffix("/")), authorised.model)
         except Refused:
             continue  # a stranger's folder
+        found.append((where, list(judged(session, authorised.resolved, where))))
+    return found
+
+
+def _history(
+    session: Session, authorised: Authorised, slots: list[tuple[Channel, _Judged]], digest: Digest
+) -> list[Signed[ChannelRecord]]:
+    """Give the records that name a digest, and hold or once held, and those that bar it.
+
+    What became of other versions, whose manifests may be deleted, does not matter to this one.
+    """
+    found = []
+    for where, records in slots:
         evidence = partial(_evidence, session, authorised, where)
-        records = list(judged(session, resolved, where))
         for place, entry in enumerate(records):
             if isinstance(entry, Skipped):
                 continue
-            if channels.missing_approvals(resolved, where, entry, records[place + 1 :], evidence) is None:
+            if entry.record.manifest == digest:
+                below = records[place + 1 :]
+                if channels.missing_approvals(authorised.resolved, where, entry, below, evidence) is None:
+                    found.append(entry)
+            elif digest in entry.record.bars:
                 found.append(entry)
     return found
 
@@ -232,7 +250,7 @@ def _newest(session: Session, authorised: Authorised, skipped: tuple[Skipped, ..
     """Give the newest version that its publishers may publish here and no record bars."""
     resolved, model = authorised.resolved, authorised.model
     passed = list(skipped)
-    records = history(session, authorised)
+    slots = _slots(session, authorised)
     excluded: set[Version] = set()
     for version in version_names(session, model):
         if not names.version_order(version).released:
@@ -242,6 +260,7 @@ def _newest(session: Session, authorised: Authorised, skipped: tuple[Skipped, ..
         try:
             data = read_manifest(session, model, version)
             verified = admission.verify(authorised, Target(version, None, None), data)
+            records = _history(session, authorised, slots, verified.digest)
             channels.target_of_version(resolved, version, verified.digest, records, subject)
         except Rollback:
             raise

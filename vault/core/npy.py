@@ -33,7 +33,8 @@ _WIDTHS: Final = {
     "M": (8,),
 }
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d{1,19})L?|'(?P<text>[^'\\\n]*)'|\"(?P<text2>[^\"\\\n]*)\"|(?P<word>True|False)|(?P<mark>[\[\](){},:]))"
+    r"[ \n]*(?:(?P<number>0|[1-9][0-9]{0,18})L?|'(?P<text>[^'\\\n]*)'|\"(?P<text2>[^\"\\\n]*)\"|"
+    r"(?P<word>True|False)|(?P<mark>[\[\](){},:]))"
 )
 
 
@@ -234,6 +235,8 @@ class _Literal:
             items.append(self._value(match, depth))
             match = self._next()
             if match["mark"] == close:
+                if close == ")" and len(items) == 1:
+                    raise self._bad()  # without a comma it is no tuple
                 return items
             if match["mark"] != ",":
                 raise self._bad()

@@ -132,10 +132,8 @@ def _refused(message: str, subject: str) -> FormatRefused:
     return FormatRefused(message, code="format-content", subject=subject)
 
 
-def _runs(number: int, wire: int) -> re.Pattern[bytes] | None:
-    """Compile a pattern for many repetitions of one small field, its tag included."""
-    if number > 15:
-        return None
+def _runs(number: int, wire: int) -> re.Pattern[bytes]:
+    """Compile a pattern for many repetitions of one small field, its tag of one byte included."""
     tag = re.escape(bytes([number << 3 | wire]))
     form = {_VARINT: _VARINT_FORM, _FIXED32: rb".{4}", _FIXED64: rb".{8}", _BYTES: _SHORT_TEXT}[wire]
     return re.compile(b"(?:" + tag + form + b"){1,%d}+" % _RUN, re.DOTALL)

@@ -418,7 +418,7 @@ def test_over_a_hostile_store_a_load_gives_what_may_be_current_or_refuses() -> N
 
 @pytest.mark.slow
 def test_over_a_hostile_store_for_a_long_time() -> None:
-    run(HostileMachine, 1_500, 60)
+    run(HostileMachine, 600, 40)
 
 
 @pytest.mark.slow

@@ -169,7 +169,7 @@ def test_valid_documents_re_serialise_to_the_same_bytes(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CODECS)
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(draw=st.data())
 def test_hostile_bytes_re_serialise_to_the_same_bytes_or_are_refused(kind: str, draw: st.DataObject) -> None:
     codec = CODECS[kind]
@@ -199,7 +199,7 @@ def public_identities() -> list[bytes]:
     return [public_identity.encode(PublicIdentity(who.name, who.public_key, who.recipient))]
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(hostile(trust_files))
 def test_hostile_trust_files_mean_the_same_when_written_again_or_are_refused(data: bytes) -> None:
     found = attempt(lambda data: trustfile.parse(data, "it"), data)
@@ -209,7 +209,7 @@ def test_hostile_trust_files_mean_the_same_when_written_again_or_are_refused(dat
         assert trustfile.parse(trustfile.encode(found), "it") == found
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(hostile(pin_lists))
 def test_hostile_lists_of_pins_mean_the_same_when_written_again_or_are_refused(data: bytes) -> None:
     found = attempt(lambda data: memory_format.parse_pins(data, "it"), data)
@@ -219,7 +219,7 @@ def test_hostile_lists_of_pins_mean_the_same_when_written_again_or_are_refused(d
         assert memory_format.parse_pins(memory_format.encode_pins(found), "it") == found
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(hostile(public_identities))
 def test_hostile_public_identities_mean_the_same_when_written_again_or_are_refused(data: bytes) -> None:
     found = attempt(lambda data: public_identity.parse(data, "it"), data)

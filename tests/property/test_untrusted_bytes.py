@@ -85,7 +85,7 @@ def samples() -> list[bytes]:
     ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(hostile(samples, text=True), st.sampled_from(sorted(formats.FORMATS)))
 def test_a_file_of_any_content_is_admitted_by_its_format_or_refused(data: bytes, kind: str) -> None:
     endings = formats.FORMATS[kind].extensions or ("",)
@@ -97,7 +97,7 @@ def test_a_file_of_any_content_is_admitted_by_its_format_or_refused(data: bytes,
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(hostile(samples, text=True), st.sampled_from(sorted(formats.FORMATS)))
 def test_the_static_stage_of_any_format_answers_or_refuses(data: bytes, kind: str) -> None:
     seen = attempt(lambda data: static_stage.observe(kind, data, EVERYTHING, "it"), data)
@@ -106,14 +106,14 @@ def test_the_static_stage_of_any_format_answers_or_refuses(data: bytes, kind: st
         assert seen.subject == "it"
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(hostile(samples, text=True))
 def test_the_format_of_any_content_is_named_or_refused(data: bytes) -> None:
     found = attempt(formats.detect, data)
     assert isinstance(found, Refused) or found in formats.FORMATS
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     hostile(samples, text=True), st.sampled_from(["model", "m.onnx", "m.skops", "m.pkl", "m.joblib", "m.npz"])
 )
@@ -133,7 +133,7 @@ def keys() -> list[bytes]:
     return [text.encode() for text in texts]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(hostile(keys, text=True))
 def test_any_text_is_a_key_that_is_written_the_same_or_is_refused(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
@@ -159,7 +159,7 @@ def age_files() -> list[bytes]:
     return [recipients.encrypt_bytes(b"secret", [identity.recipient()], builders.Draws("file"))]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(damaged(age_files))
 def test_a_damaged_age_file_opens_to_the_same_plaintext_or_not_at_all(data: bytes) -> None:
     identity = recipients.generate_identity("x25519", builders.Draws("age"))
@@ -174,7 +174,7 @@ def payloads() -> list[bytes]:
     return [age.seal_payload(FILE_KEY, bytes(16), PLAIN), age.seal_payload(FILE_KEY, bytes(16), b"")]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(damaged(payloads))
 def test_a_damaged_payload_opens_to_the_same_plaintext_or_is_refused(data: bytes) -> None:
     found = attempt(lambda data: age.open_payload(FILE_KEY, data), data)
@@ -215,7 +215,7 @@ WRITTEN: dict[str, tuple[Valid, Callable[[bytes], object]]] = {
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(draw=st.data())
 def test_what_people_write_is_read_or_refused(kind: str, draw: st.DataObject) -> None:
     valid, read = WRITTEN[kind]

@@ -409,11 +409,11 @@ def run(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> None
 
 
 def test_a_vault_over_an_honest_store_behaves_like_a_dictionary() -> None:
-    run(HonestMachine, 20, 25)
+    run(HonestMachine, 15, 20)
 
 
 def test_over_a_hostile_store_a_load_gives_what_may_be_current_or_refuses() -> None:
-    run(HostileMachine, 40, 15)
+    run(HostileMachine, 25, 15)
 
 
 @pytest.mark.slow

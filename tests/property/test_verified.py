@@ -30,21 +30,21 @@ def stored(name: str) -> list[bytes]:
     return [built().store.objects[name]]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(hostile(lambda: stored(layout.root(1))))
 def test_an_altered_root_is_refused_or_says_what_was_signed(data: bytes) -> None:
     found = attempt(lambda data: trust.verify_first(data, built().vault), data)
     assert isinstance(found, Refused) or found == built().trusted
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(hostile(lambda: stored(layout.policy(1))))
 def test_an_altered_policy_is_refused_or_says_what_was_signed(data: bytes) -> None:
     found = attempt(lambda data: policy_document.verify(built().trusted, 1, data), data)
     assert isinstance(found, Refused) or found == (built().policy, built().policy_id)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(hostile(lambda: stored(MANIFEST)))
 def test_an_altered_manifest_is_refused_or_says_what_was_signed(data: bytes) -> None:
     made = built()
@@ -55,7 +55,7 @@ def test_an_altered_manifest_is_refused_or_says_what_was_signed(data: bytes) -> 
     assert isinstance(found, Refused) or (found.manifest, found.digest) == made.manifest("churn:1")
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(hostile(lambda: stored(RECORD)), st.integers(1, 3))
 def test_an_altered_channel_record_is_absent_or_says_what_was_signed(data: bytes, number: int) -> None:
     found = in_force.channel_record(built().context, channel(), number, data)
@@ -65,7 +65,7 @@ def test_an_altered_channel_record_is_absent_or_says_what_was_signed(data: bytes
         assert (found, number) == (genuine, 1)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(hostile(lambda: stored(SEALING)))
 def test_an_altered_sealing_record_is_absent_or_says_what_was_signed(data: bytes) -> None:
     made = built()

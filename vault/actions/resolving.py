@@ -87,11 +87,10 @@ def _by_channel(session: Session, authorised: Authorised, reference: Reference) 
     resolved = authorised.resolved
     where = Channel(resolved.rule.name, reference.slot or names.MAIN, reference.model)
     found, skipped = channel(session, authorised, where)
-    if found is None and reference.slot is None and resolved.rule.require.none and _open(resolved):
-        session.remember(resolved, (where, None))
-        return _newest(session, authorised, skipped)
     if found is None:
         session.remember(resolved, (where, None))
+        if reference.slot is None and resolved.rule.require.none and _open(resolved):
+            return _newest(session, authorised, skipped)
     try:
         target = channels.target_of_channel(where, found)
     except Refused:

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from vault.errors import Unsigned as Unsigned
     from vault.errors import UntrustedSigner as UntrustedSigner
     from vault.errors import VaultError as VaultError
+    from vault.starting import init as init
+    from vault.starting import inspect as inspect
+    from vault.starting import open as open
     from vault.vault import Vault as Vault
-    from vault.vault import init as init
-    from vault.vault import inspect as inspect
-    from vault.vault import open as open
 
 _PLACES = {
     "__version__": "vault._version",
@@ -51,10 +51,10 @@ _PLACES = {
     "Joining": "vault.actions.init",
     "LoadedPackage": "vault.actions.loading",
     "Vault": "vault.vault",
-    "init": "vault.vault",
-    "inspect": "vault.vault",
+    "init": "vault.starting",
+    "inspect": "vault.starting",
     "new_identity": "vault.actions.founding",
-    "open": "vault.vault",
+    "open": "vault.starting",
 }
 _ERRORS = (
     "AccessDenied",

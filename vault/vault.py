@@ -1,33 +1,25 @@
 """The vault as people use it: one method a verb. What each does is in `vault/actions/`."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from vault.actions import opening
-from vault.actions.session import HeldIdentity, Session
+from vault.actions.session import Session
+from vault.arguments import given, reference_of, version_of
 from vault.core import names
-from vault.core.allowance import Allowance
-from vault.core.names import Environment, Reference
-from vault.errors import Malformed
+from vault.core.names import Reference
 from vault.ports import Progress, no_progress
 from vault.settings import Settings
 
 if TYPE_CHECKING:
     from vault.actions.checking import Report
-    from vault.actions.founding import NewVault
-    from vault.actions.init import Joining
     from vault.actions.listing import Details, Event, ModelRow, Release
     from vault.actions.loading import LoadedPackage
     from vault.actions.packing import Packable
     from vault.actions.promote import Promotion
-    from vault.core.inspection import Inspection
 
 Location = str | os.PathLike[str]
-Allow = Allowance | Mapping[str, Iterable[str]]
-DEV = Environment("dev")
-T = TypeVar("T")
 
 
 class Vault:
@@ -109,9 +101,9 @@ class Vault:
         )
         return saving.save(
             self._session,
-            _given(names.model, name),
+            given(names.model, name),
             model,
-            _version(version),
+            version_of(version),
             described,
             format=format,
             also=also,
@@ -147,9 +139,9 @@ class Vault:
         labels = packing.Labels(metrics or {}, params or {}, features, notes, tuple(tags))
         return packing.push(
             self._session,
-            _given(names.model, name),
+            given(names.model, name),
             sources,
-            _version(version),
+            version_of(version),
             labels,
             sample=sample,
             public=public,
@@ -166,7 +158,7 @@ class Vault:
         from vault.actions import promote
 
         return promote.promote(
-            self._session, _reference(reference), _given(names.environment, env), _given(names.slot, slot)
+            self._session, reference_of(reference), given(names.environment, env), given(names.slot, slot)
         )
 
     # --- getting models out ---
@@ -191,7 +183,7 @@ class Vault:
         """
         from vault.actions import loading
 
-        return loading.load_package(self._session, _reference(reference), options)
+        return loading.load_package(self._session, reference_of(reference), options)
 
     def pull(self, reference: str | Reference, destination: Location, *, zip: bool = False) -> Path:
         """Write a version's verified files into a folder, or one zip file; nothing is overwritten.
@@ -202,7 +194,7 @@ class Vault:
         """
         from vault.actions import pulling
 
-        return pulling.pull(self._session, _reference(reference), Path(destination), zipped=zip)
+        return pulling.pull(self._session, reference_of(reference), Path(destination), zipped=zip)
 
     # --- looking ---
 
@@ -214,7 +206,9 @@ class Vault:
         """
         from vault.actions import checking
 
-        return checking.check(self._session, None if reference is None else _reference(reference), data=data)
+        return checking.check(
+            self._session, None if reference is None else reference_of(reference), data=data
+        )
 
     def list(self, below: str = "") -> "Sequence[ModelRow]":
         """List models, one row each; `below` narrows to one, or to those under a folder such as `nepse`.
@@ -224,7 +218,7 @@ class Vault:
         """
         from vault.actions import listing
 
-        return listing.overview(self._session, _given(names.model, below) if below else "")
+        return listing.overview(self._session, given(names.model, below) if below else "")
 
     def versions(self, name: str) -> "Sequence[Release]":
         """List a model's verified versions, newest first.
@@ -234,7 +228,7 @@ class Vault:
         """
         from vault.actions import listing
 
-        return listing.releases(self._session, _given(names.model, name))[0]
+        return listing.releases(self._session, given(names.model, name))[0]
 
     def history(self, name: str) -> "Sequence[Event]":
         """Tell what happened to a model, newest first, as the signed records say it.
@@ -244,7 +238,7 @@ class Vault:
         """
         from vault.actions import listing
 
-        return listing.history(self._session, _given(names.model, name))
+        return listing.history(self._session, given(names.model, name))
 
     def show(self, reference: str | Reference) -> "Details":
         """Describe one version; its confidential half only where this identity may read it.
@@ -254,7 +248,7 @@ class Vault:
         """
         from vault.actions import listing
 
-        return listing.show(self._session, _reference(reference))
+        return listing.show(self._session, reference_of(reference))
 
     def export_trust(self) -> bytes:
         """Write a trust file for a container: this vault's pin, floors, and the allowance in force.
@@ -265,135 +259,3 @@ class Vault:
         from vault.actions import trusting
 
         return trusting.export_trust(self._session)
-
-
-def open(
-    location: Location | None = None,
-    *,
-    identity: Location | HeldIdentity | None = None,
-    env: str | None = None,
-    allow: Allow | None = None,
-    trust: Location | None = None,
-    **display: Any,
-) -> Vault:
-    """Open a vault that is trusted on this machine; what is not said comes from the settings.
-
-    `identity` is a file or an unlocked identity; it is unlocked when it is
-    first needed, once per process. `env` is the environment of references that
-    name none (dev). `allow` is the operator's own allowance, such as
-    `{"skops_types": ["mypackage.MyTransformer"]}`. `trust` is a trust file.
-
-    Raises:
-        Refused: the location is not trusted here, or a trust file or memory is damaged.
-        ValueError: no location is known, or an argument has no such value.
-    """
-    held = None if identity is None or isinstance(identity, str | os.PathLike) else identity
-    settings = opening.gather(
-        {
-            "vault": None if location is None else os.fspath(location),
-            "identity": None if held is not None or identity is None else os.fspath(identity),  # type: ignore[arg-type]
-            "env": env,
-            "trust": None if trust is None else os.fspath(trust),
-            **display,
-        }
-    )
-    environment = DEV if settings.env is None else _given(names.environment, settings.env)
-    session = opening.open_session(
-        settings, opening.locate(settings), allow=_allowance(allow), environment=environment
-    )
-    if held is not None:
-        session.unlock = lambda: held
-    return Vault(session, settings)
-
-
-def init(
-    location: Location | None = None,
-    *,
-    name: str | None = None,
-    identity: Location | None = None,
-    recipient: str = "hybrid",
-    no_passphrase: bool = False,
-    services: "Sequence[Joining]" = (),
-    recovery: Location | None = None,
-    policy: Location | None = None,
-    created: "Callable[[NewVault], None] | None" = None,
-    **display: Any,
-) -> Vault:
-    """Make a vault for one owner: identity, root, policy, recovery key; trusted here from now on.
-
-    `created` is told where things were written. `services` are loaders that
-    may read prod (`vault.joining`). `recipient` is `hybrid` (post-quantum) or
-    `x25519`. `policy` is a policy file in place of `policies/solo.yaml`.
-
-    Raises:
-        Conflict: there is a vault already.
-        NoUsableKey: no passphrase is to be had.
-        ValueError, Malformed, Unavailable.
-    """
-    from vault.actions import founding
-
-    settings = opening.gather(
-        {
-            "vault": None if location is None else os.fspath(location),
-            "identity": None if identity is None else os.fspath(identity),
-            **display,
-        }
-    )
-    store = opening.locate(settings)
-    made, owner = founding.found_vault(
-        settings,
-        store,
-        name=name,
-        kind=recipient,
-        services=services,
-        protect=not no_passphrase,
-        recovery=None if recovery is None else Path(recovery),
-        policy=None if policy is None else os.fspath(policy),
-    )
-    if created is not None:
-        created(made)
-    environment = DEV if settings.env is None else _given(names.environment, settings.env)
-    session = opening.open_session(settings, store, allow=Allowance(), environment=environment)
-    session.unlock = lambda: owner
-    return Vault(session, settings)
-
-
-def inspect(path: Location) -> "Inspection":
-    """Tell what a file would do if it were loaded; it is never loaded.
-
-    Raises:
-        NotFound, Unavailable: it is not there, or cannot be read.
-    """
-    from vault.actions import inspecting
-
-    return inspecting.inspect(Path(path))
-
-
-def _allowance(allow: Allow | None) -> Allowance:
-    if allow is None or isinstance(allow, Allowance):
-        return allow or Allowance()
-    known = {"formats", "skops_types", "pickle_globals", "onnx_domains"}
-    if unknown := set(allow) - known:
-        raise TypeError(f"allow= has {', '.join(sorted(known))}, not {', '.join(sorted(unknown))}.")
-    for key, value in allow.items():
-        if isinstance(value, str):
-            raise TypeError(f"allow={{{key!r}: …}} is a list of names.")
-    return Allowance(**{key: frozenset(value) for key, value in allow.items()})  # type: ignore[arg-type]
-
-
-def _reference(given: str | Reference) -> Reference:
-    return given if isinstance(given, Reference) else _given(names.reference, given)
-
-
-def _version(given: str | int | None) -> names.Version | None:
-    return None if given is None else _given(names.version, str(given))
-
-
-def _given(parse: Callable[[str], T], text: str) -> T:
-    """Parse what a caller gave: a mistake of theirs is a ValueError, not a refusal."""
-    if not isinstance(text, str):
-        raise TypeError(f"text is expected, not {type(text).__name__}")
-    try:
-        return parse(text)
-    except Malformed as error:
-        raise ValueError(error.message) from None

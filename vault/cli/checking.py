@@ -113,7 +113,7 @@ def inspect(context: click.Context, paths: tuple[Path, ...]) -> None:
     status 5 if a file is refused. No vault is needed. Columns when piped:
     file, format, verdict, reasons.
     """
-    from vault.vault import inspect as look
+    from vault.starting import inspect as look
 
     console = common_of(context).console
     found: list[Inspection] = []

@@ -74,7 +74,7 @@ def init(
     You get an identity if you have none, a policy with dev and prod, and a
     recovery key, which belongs offline.
     """
-    from vault.vault import init as make
+    from vault.starting import init as make
 
     common = common_of(context)
     before = common.settings()

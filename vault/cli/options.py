@@ -98,7 +98,7 @@ class Common:
         Raises:
             VaultError, ValueError: see `vault.open`.
         """
-        from vault.vault import open as open_vault
+        from vault.starting import open as open_vault
 
         self.tell_settings(self.settings())
         found = open_vault(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vault import vault as api
+from vault import starting as api
 from vault.actions import founding, opening
 from vault.actions.init import Joining
 from vault.demo.service import Service

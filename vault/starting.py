@@ -1,0 +1,123 @@
+"""Where people start: open a vault, make one, or look into a file without one."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vault.actions import opening
+from vault.actions.session import HeldIdentity
+from vault.arguments import Allow, allowance_of, given
+from vault.core import names
+from vault.core.allowance import Allowance
+from vault.core.names import Environment
+from vault.vault import Location, Vault
+
+if TYPE_CHECKING:
+    from vault.actions.founding import NewVault
+    from vault.actions.init import Joining
+    from vault.core.inspection import Inspection
+
+DEV = Environment("dev")
+
+
+def open(
+    location: Location | None = None,
+    *,
+    identity: Location | HeldIdentity | None = None,
+    env: str | None = None,
+    allow: Allow | None = None,
+    trust: Location | None = None,
+    **display: Any,
+) -> Vault:
+    """Open a vault that is trusted on this machine; what is not said comes from the settings.
+
+    `identity` is a file or an unlocked identity; it is unlocked when it is
+    first needed, once per process. `env` is the environment of references that
+    name none (dev). `allow` is the operator's own allowance, such as
+    `{"skops_types": ["mypackage.MyTransformer"]}`. `trust` is a trust file.
+
+    Raises:
+        Refused: the location is not trusted here, or a trust file or memory is damaged.
+        ValueError: no location is known, or an argument has no such value.
+    """
+    held = None if identity is None or isinstance(identity, str | os.PathLike) else identity
+    settings = opening.gather(
+        {
+            "vault": None if location is None else os.fspath(location),
+            "identity": None if held is not None or identity is None else os.fspath(identity),  # type: ignore[arg-type]
+            "env": env,
+            "trust": None if trust is None else os.fspath(trust),
+            **display,
+        }
+    )
+    environment = DEV if settings.env is None else given(names.environment, settings.env)
+    session = opening.open_session(
+        settings, opening.locate(settings), allow=allowance_of(allow), environment=environment
+    )
+    if held is not None:
+        session.unlock = lambda: held
+    return Vault(session, settings)
+
+
+def init(
+    location: Location | None = None,
+    *,
+    name: str | None = None,
+    identity: Location | None = None,
+    recipient: str = "hybrid",
+    no_passphrase: bool = False,
+    services: "Sequence[Joining]" = (),
+    recovery: Location | None = None,
+    policy: Location | None = None,
+    created: "Callable[[NewVault], None] | None" = None,
+    **display: Any,
+) -> Vault:
+    """Make a vault for one owner: identity, root, policy, recovery key; trusted here from now on.
+
+    `created` is told where things were written. `services` are loaders that
+    may read prod (`vault.joining`). `recipient` is `hybrid` (post-quantum) or
+    `x25519`. `policy` is a policy file in place of `policies/solo.yaml`.
+
+    Raises:
+        Conflict: there is a vault already.
+        NoUsableKey: no passphrase is to be had.
+        ValueError, Malformed, Unavailable.
+    """
+    from vault.actions import founding
+
+    settings = opening.gather(
+        {
+            "vault": None if location is None else os.fspath(location),
+            "identity": None if identity is None else os.fspath(identity),
+            **display,
+        }
+    )
+    store = opening.locate(settings)
+    made, owner = founding.found_vault(
+        settings,
+        store,
+        name=name,
+        kind=recipient,
+        services=services,
+        protect=not no_passphrase,
+        recovery=None if recovery is None else Path(recovery),
+        policy=None if policy is None else os.fspath(policy),
+    )
+    if created is not None:
+        created(made)
+    environment = DEV if settings.env is None else given(names.environment, settings.env)
+    session = opening.open_session(settings, store, allow=Allowance(), environment=environment)
+    session.unlock = lambda: owner
+    return Vault(session, settings)
+
+
+def inspect(path: Location) -> "Inspection":
+    """Tell what a file would do if it were loaded; it is never loaded.
+
+    Raises:
+        NotFound, Unavailable: it is not there, or cannot be read.
+    """
+    from vault.actions import inspecting
+
+    return inspecting.inspect(Path(path))

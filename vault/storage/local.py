@@ -54,7 +54,7 @@ class LocalStore:
                 if the very last sync of the folder fails, the object may be.
         """
         parts = self._parts(name)
-        draft = self._begin(name, parts)
+        draft = self._begin(name, parts, size)
         try:
             yield draft
             draft.seal()
@@ -66,7 +66,7 @@ class LocalStore:
         """Split a name into path parts, after checking it."""
         return naming.check_name(name)
 
-    def _begin(self, name: str, parts: tuple[str, ...]) -> Draft:
+    def _begin(self, name: str, parts: tuple[str, ...], size: int | None) -> Draft:
         """Open a draft in the deepest folder on the way that exists: a killed writer leaves no folders."""
 
         def attempt() -> Draft:
@@ -74,7 +74,7 @@ class LocalStore:
             try:
                 if not missing and _is_taken(folder, parts[-1]):
                     raise answers.conflict(name)
-                return new_draft(self._root, folder, name)
+                return new_draft(self._root, folder, name, size=size)
             finally:
                 os.close(folder)
 

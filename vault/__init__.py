@@ -15,6 +15,8 @@ from importlib import import_module
 TYPE_CHECKING = False  # as type checkers know it; `typing` itself would be half of this import's time
 if TYPE_CHECKING:
     from vault._version import __version__ as __version__
+    from vault.actions.converting import Conversion as Conversion
+    from vault.actions.converting import convert as convert
     from vault.actions.founding import new_identity as new_identity
     from vault.actions.init import Joining as Joining
     from vault.actions.loading import LoadedPackage as LoadedPackage
@@ -47,10 +49,12 @@ if TYPE_CHECKING:
 _PLACES = {
     "__version__": "vault._version",
     "Allowance": "vault.core.allowance",
+    "Conversion": "vault.actions.converting",
     "Inspection": "vault.core.inspection",
     "Joining": "vault.actions.init",
     "LoadedPackage": "vault.actions.loading",
     "Vault": "vault.vault",
+    "convert": "vault.actions.converting",
     "init": "vault.starting",
     "inspect": "vault.starting",
     "new_identity": "vault.actions.founding",

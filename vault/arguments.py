@@ -6,6 +6,7 @@ from typing import TypeVar
 from vault.core import names
 from vault.core.allowance import Allowance
 from vault.core.names import Reference, Version
+from vault.core.policy import ACTIONS
 from vault.errors import Malformed
 
 Allow = Allowance | Mapping[str, Iterable[str]]
@@ -19,6 +20,17 @@ def reference_of(reference: str | Reference) -> Reference:
         ValueError: it is none.
     """
     return reference if isinstance(reference, Reference) else given(names.reference, reference)
+
+
+def action_of(action: str) -> str:
+    """Accept an action of the closed vocabulary of policies.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if action not in ACTIONS:
+        raise ValueError(f"There is no action {action!r}; there are {', '.join(ACTIONS)}.")
+    return action
 
 
 def version_of(version: str | int | None) -> Version | None:

@@ -39,6 +39,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "not-promoted": "no record in this environment names that version",
         "barred": "the version was withdrawn from this environment",
         "approvals-missing": "too few different people have approved this version for this environment",
+        "outage": "a change of policy would stop channels that are in use",
         "requirement-unsupported": "the environment requires something that this release cannot check",
         # Formats.
         "format-refused": "the format is not allowed here, or content, extension and record disagree",
@@ -47,10 +48,13 @@ CODES: Mapping[str, str] = MappingProxyType(
         "not-allowed": "the file mentions a type or a global outside the operator's allowance",
         "libraries-differ": "a pickle-based format was saved with other library versions",
         "pickle-refused": "a pickle does something that the gate does not permit",
+        "conversion-failed": "a legacy file was not converted: it cannot be, or what came back does not hold",
+        "no-sandbox": "this kernel cannot confine the process that would load a legacy pickle",
         # Time and memory.
         "rollback": "the store offers something older than, or other than, what this client has seen",
         "withheld": "a record names a policy newer than the one the store offers",
         "expired": "a document is past its expiry",
+        "heads-expired": "nobody attested lately that the store offers the newest state of this environment",
         "memory-damaged": "this client's memory of the vault cannot be read",
         "not-trusted": "this location is not trusted on this machine",
         "log-inconsistent": "a log does not extend what was seen of it",

@@ -147,8 +147,28 @@ class Pins:
         """
         return self.all().get(location)
 
-    def add(self, location: str, root: str, *, now: int) -> Pin:
+    def check_free(self, location: str) -> None:
+        """Refuse a location for a new vault where another is trusted, although it is not there.
+
+        Raises:
+            Conflict: there is a pin for it.
+            Refused: `memory-damaged`.
+            Unavailable: the file cannot be read now.
+        """
+        found = self.get(location)
+        if found is not None and self._file is not None:
+            raise Conflict(
+                f"{location} is trusted on this machine as the vault sha256:{found.root}, since "
+                f"{found.added}, and that vault is not there.",
+                subject=location,
+                hint=f"Restore it from a backup. Only if it may be gone, take it out of {self._file.path}.",
+            )
+
+    def add(self, location: str, root: str, *, now: int, replace: bool = False) -> Pin:
         """Trust `location` with the root digest `root` from now (seconds) on; doing it twice is no error.
+
+        With `replace` it takes the place of another root. What was seen under that
+        one stays in the state folder, under its own id.
 
         Raises:
             Conflict: another root is trusted there.
@@ -166,11 +186,11 @@ class Pins:
                 data, _ = self._file.read(limits.PINS_BYTES)
                 pins = {} if data is None else _parse_pins(data, self._file)
                 found = pins.get(location)
-                if found is not None and found.root != wanted.root:
+                if found is not None and found.root != wanted.root and not replace:
                     raise _other_root(location, found, self._file.path)
-                if found is not None:
+                if found is not None and found.root == wanted.root:
                     return found
-                if len(pins) >= limits.PINS:
+                if found is None and len(pins) >= limits.PINS:
                     raise _no_place(f"{self._file.path} has {limits.PINS:,} entries already")
                 self._file.replace(memory_format.encode_pins({**pins, location: wanted}))
         except OSError as error:
@@ -280,7 +300,8 @@ def _other_root(location: str, found: Pin, path: Path) -> Conflict:
     return Conflict(
         f"{location} is trusted on this machine with another root, sha256:{found.root}, since {found.added}.",
         subject=location,
-        hint=f"Ask its owner which one is right. Only if it is the new one, take the old out of {path}.",
+        hint="Ask its owner which one is right, by another way than the storage. Only if it is the new one: "
+        f"mvault trust LOCATION --root sha256:… --replace. The old one stands in {path}.",
     )
 
 

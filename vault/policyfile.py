@@ -1,54 +1,57 @@
-"""Read `policies/*.yaml`: a strict subset of YAML and a closed vocabulary (docs/policy.md).
+"""Read `policies/*.yaml` and their tests: a closed vocabulary in a subset of YAML (docs/policy.md).
 
 Every scalar is read as a string and converted here; anchors, tags, aliases,
 unknown and duplicate keys are errors that name the line.
 """
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from vault import yaml_subset
 from vault.core import limits, names
-from vault.core.names import Environment, Principal
+from vault.core.fields import plain
+from vault.core.names import Digest, Environment, Principal
 from vault.core.policy import (
     ACTIONS,
     NO_REQUIREMENTS,
     PERSON,
     SERVICE,
     ApprovalRule,
+    EnvironmentRule,
+    LogHead,
+    Member,
     Requirements,
     Rule,
     pattern,
 )
 from vault.core.policy_document import DISTINCT, FRESHNESS, LOG_MODES
-from vault.errors import Malformed
-
-if TYPE_CHECKING:
-    import yaml
+from vault.core.policy_view import Expectation, Place, View
+from vault.errors import Malformed, NotFound, Unavailable
+from vault.yaml_subset import Node
 
 K = TypeVar("K")
 T = TypeVar("T")
 POLICY_FILE_BYTES = 8 * limits.MIB
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A parsed value and the line it stands on; a mapping keeps its keys' own lines."""
-
-    value: "str | list[Node] | dict[str, Node]"
-    line: int
+_KEY_ID = re.compile(r"[0-9a-f]{16,64}\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class PrincipalSource:
-    """A principal as the file describes it; keys are added from identities when it is compiled."""
+    """A principal as the file describes it; keys are added from identities when it is compiled.
+
+    `revoked` and the keys of `retired` are key ids, or their beginnings of 16 hexadecimal digits or more.
+    """
 
     kind: str
     owners: tuple[Principal, ...]
     roles: tuple[Principal, ...]
     models: tuple[str, ...] | None
+    revoked: tuple[str, ...] = ()
+    retired: Mapping[str, LogHead] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,13 @@ class EnvironmentSource:
 
 @dataclass(frozen=True, slots=True)
 class PolicySource:
-    """A policy file, checked, in the core's own values."""
+    """A policy file, checked, in the core's own values; `lines` tells where each thing stands in it."""
 
     roles: Mapping[Principal, tuple[Rule, ...]]
     environments: Mapping[Environment, EnvironmentSource]
     principals: Mapping[Principal, PrincipalSource]
+    lines: Mapping[Place, int] = field(default_factory=dict)
+    file: str = ""
 
 
 def shipped(name: str) -> str:
@@ -82,23 +87,76 @@ def shipped(name: str) -> str:
     raise LookupError(f"There is no policy {name!r} in this installation.")
 
 
+def read(path: Path) -> str:
+    """Read the text of a policy file, or of its tests.
+
+    Raises:
+        NotFound: there is no such file.
+        Malformed: it is not UTF-8.
+        Unavailable: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(POLICY_FILE_BYTES + 1).decode("utf-8")
+    except FileNotFoundError:
+        raise NotFound(f"There is no policy file {path}.", subject=str(path)) from None
+    except UnicodeDecodeError:
+        raise Malformed(f"{path} is not text in UTF-8.", subject=str(path)) from None
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read: {error.strerror}.", subject=str(path)) from None
+
+
 def parse(text: str, file: str) -> PolicySource:
     """Parse a policy file; `file` is its name in messages.
 
     Raises:
-        Malformed: `malformed-document`, naming file and line.
+        Malformed: `malformed-document`, naming file and line; `too-large`.
     """
     reader = _Reader(file)
-    top = reader.mapping(reader.load(text), "roles", "environments", "principals")
+    top = reader.mapping(
+        yaml_subset.load(text, file, POLICY_FILE_BYTES), "roles", "environments", "principals"
+    )
     return PolicySource(
-        roles=reader.each(top.get("roles"), names.principal, reader.role),
-        environments=reader.each(top.get("environments"), names.environment, reader.environment),
-        principals=reader.each(top.get("principals"), names.principal, reader.principal),
+        roles=reader.named("role", top.get("roles"), names.principal, reader.role),
+        environments=reader.named(
+            "environment", top.get("environments"), names.environment, reader.environment
+        ),
+        principals=reader.named("principal", top.get("principals"), names.principal, reader.principal),
+        lines=reader.lines,
+        file=file,
     )
 
 
-def _line(event: "yaml.Event") -> int:
-    return 1 if event.start_mark is None else event.start_mark.line + 1
+def parse_tests(text: str, file: str) -> tuple[Expectation, ...]:
+    """Parse the decisions that are expected of a policy; `file` is its name in messages.
+
+    Raises:
+        Malformed: as `parse`.
+    """
+    reader = _Reader(file)
+    top = yaml_subset.load(text, file, POLICY_FILE_BYTES)
+    if not isinstance(top.value, list):
+        raise reader.error(top, "a list of expected decisions is expected")
+    return tuple(reader.expectation(node) for node in top.value)
+
+
+def view(source: PolicySource) -> View:
+    """Give a file in the form that the analyses take: as a policy, but without keys."""
+    return View(
+        members={
+            name: Member(name, entry.kind, entry.owners, entry.roles, entry.models, (), ())
+            for name, entry in source.principals.items()
+        },
+        roles=source.roles,
+        environments={
+            name: EnvironmentRule(name, (), entry.formats, entry.require)
+            for name, entry in source.environments.items()
+        },
+        file=source.file,
+        lines=source.lines,
+        revoked={name: entry.revoked for name, entry in source.principals.items() if entry.revoked},
+        retired={name: entry.retired for name, entry in source.principals.items() if entry.retired},
+    )
 
 
 class _Reader:
@@ -106,65 +164,11 @@ class _Reader:
 
     def __init__(self, file: str) -> None:
         self.file = file
+        self.lines: dict[Place, int] = {}
+        self._place: Place = ()
 
     def error(self, node: Node, reason: str) -> Malformed:
-        return Malformed(f"{self.file}, line {node.line}: {reason}.", subject=self.file)
-
-    def load(self, text: str) -> Node:
-        import yaml
-
-        if len(text) > POLICY_FILE_BYTES:
-            raise Malformed(f"{self.file} is too large for a policy.", code="too-large", subject=self.file)
-        try:
-            events = list(yaml.parse(text, Loader=yaml.SafeLoader))
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            mark = getattr(error, "problem_mark", None)
-            line = mark.line + 1 if mark is not None else 1
-            problem = getattr(error, "problem", None) or "it is not YAML"
-            raise self.error(Node("", line), str(problem)) from None
-        for event in events:
-            self._check_event(event)
-        body = [event for event in events if not isinstance(event, yaml.StreamStartEvent)]
-        if sum(isinstance(event, yaml.DocumentStartEvent) for event in body) != 1:
-            raise self.error(Node("", 1), "one document is expected")
-        node, _ = self._node(body, 1, 0)
-        return node
-
-    def _check_event(self, event: "yaml.Event") -> None:
-        import yaml
-
-        line = _line(event)
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise self.error(Node("", line), "anchors and aliases are not part of this language")
-        if getattr(event, "tag", None) is not None:
-            raise self.error(Node("", line), "tags are not part of this language")
-
-    def _node(self, events: "list[yaml.Event]", at: int, depth: int) -> tuple[Node, int]:
-        import yaml
-
-        event = events[at]
-        line = _line(event)
-        if depth > limits.JSON_DEPTH:
-            raise self.error(Node("", line), "it is nested too deeply")
-        if isinstance(event, yaml.ScalarEvent):
-            return Node(event.value, line), at + 1
-        at += 1
-        if isinstance(event, yaml.SequenceStartEvent):
-            items: list[Node] = []
-            while not isinstance(events[at], yaml.SequenceEndEvent):
-                item, at = self._node(events, at, depth + 1)
-                items.append(item)
-            return Node(items, line), at + 1
-        if isinstance(event, yaml.MappingStartEvent):
-            entries: dict[str, Node] = {}
-            while not isinstance(events[at], yaml.MappingEndEvent):
-                key, at = self._node(events, at, depth + 1)
-                value, at = self._node(events, at, depth + 1)
-                if not isinstance(key.value, str) or key.value in entries:
-                    raise self.error(key, f"the key {key.value!r} is no text, or occurs twice")
-                entries[key.value] = value
-            return Node(entries, line), at + 1
-        raise self.error(Node("", line), "a value is expected")
+        return yaml_subset.error(self.file, node.line, reason)
 
     # --- conversions ---
 
@@ -176,12 +180,19 @@ class _Reader:
                 raise self.error(value, f"unknown key {key!r}; known here: {', '.join(known)}")
         return node.value
 
-    def each(self, node: Node | None, key: Callable[[str], K], read: Callable[[Node], T]) -> dict[K, T]:
+    def named(
+        self, what: str, node: Node | None, key: Callable[[str], K], read: Callable[[Node], T]
+    ) -> dict[K, T]:
         if node is None:
             return {}
         if not isinstance(node.value, dict):
             raise self.error(node, "a mapping is expected")
-        return {self.checked(value, key, name): read(value) for name, value in node.value.items()}
+        found = {}
+        for name, value in node.value.items():
+            self._place = (what, name)
+            self.lines[self._place] = value.key_line
+            found[self.checked(value, key, name)] = read(value)
+        return found
 
     def checked(self, node: Node, parse: Callable[[str], T], text: str) -> T:
         try:
@@ -223,6 +234,8 @@ class _Reader:
             return ()
         if not isinstance(rules.value, list):
             raise self.error(rules, "a list of rules is expected")
+        for number, item in enumerate(rules.value):
+            self.lines[*self._place, str(number)] = item.line
         return tuple(self.rule(item) for item in rules.value)
 
     def rule(self, node: Node) -> Rule:
@@ -244,6 +257,8 @@ class _Reader:
 
     def environment(self, node: Node) -> EnvironmentSource:
         found = self.mapping(node, "formats", "require")
+        for name, part in found.items():
+            self.lines[*self._place, name] = part.key_line
         require = found.get("require")
         return EnvironmentSource(
             formats=self.texts(found.get("formats"), names.principal),
@@ -254,6 +269,8 @@ class _Reader:
         found = self.mapping(
             node, "approvals", "audit", "fresh", "libraries", "load_test", "log", "max_age_days"
         )
+        for name, part in found.items():
+            self.lines[*self._place, name] = part.key_line
         return Requirements(
             approvals=self.approvals(found["approvals"]) if "approvals" in found else None,
             audit=self.text(found["audit"], self.flag) if "audit" in found else False,
@@ -275,10 +292,61 @@ class _Reader:
         )
 
     def principal(self, node: Node) -> PrincipalSource:
-        found = self.mapping(node, "kind", "owners", "roles", "models")
+        found = self.mapping(node, "kind", "owners", "roles", "models", "revoked", "retired")
         return PrincipalSource(
             kind=self.text(found["kind"], self.choice(PERSON, SERVICE)) if "kind" in found else PERSON,
             owners=self.texts(found.get("owners"), names.principal),
             roles=self.texts(found.get("roles"), names.principal),
             models=self.texts(found["models"], pattern) if "models" in found else None,
+            revoked=self.texts(found.get("revoked"), self.key_id),
+            retired=self.retired(found["retired"]) if "retired" in found else {},
+        )
+
+    def retired(self, node: Node) -> dict[str, LogHead]:
+        if not isinstance(node.value, dict):
+            raise self.error(node, "a mapping from key ids to heads of a log is expected")
+        return {self.checked(head, self.key_id, key): self.head(head) for key, head in node.value.items()}
+
+    def head(self, node: Node) -> LogHead:
+        found = self.mapping(node, "origin", "size", "root")
+        if len(found) < 3:
+            raise self.error(node, "a head of a log has an origin, a size and a root")
+        return LogHead(
+            self.text(found["origin"], plain),
+            self.text(found["size"], self.large_number),
+            self.text(found["root"], self.digest),
+        )
+
+    def key_id(self, text: str) -> str:
+        found = text.removeprefix(names.DIGEST_PREFIX)
+        if not _KEY_ID.match(found):
+            raise Malformed(f"{text!r} is no key id, nor 16 or more of its first hexadecimal digits.")
+        return found
+
+    def digest(self, text: str) -> Digest:
+        return names.digest(text.removeprefix(names.DIGEST_PREFIX))
+
+    def large_number(self, text: str) -> int:
+        if not text.isdecimal() or not text.isascii() or len(text) >= limits.JSON_INT_DIGITS:
+            raise Malformed(f"{text!r} is not a whole number.")
+        return int(text)
+
+    # --- expected decisions ---
+
+    def expectation(self, node: Node) -> Expectation:
+        found = self.mapping(node, "who", "action", "model", "env", "from", "allowed")
+        missing = [key for key in ("who", "action", "model", "env", "allowed") if key not in found]
+        if missing:
+            raise self.error(node, f"an expected decision has {', '.join(missing)} too")
+        action = self.text(found["action"], self.choice(*ACTIONS))
+        if "from" in found and action != "promote":
+            raise self.error(node, "only a promotion has 'from'")
+        return Expectation(
+            who=self.text(found["who"], names.principal),
+            action=action,
+            model=self.text(found["model"], names.model),
+            environment=self.text(found["env"], names.environment),
+            source=self.text(found["from"], names.environment) if "from" in found else None,
+            allowed=self.text(found["allowed"], self.flag),
+            line=node.line,
         )

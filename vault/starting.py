@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from vault.actions import opening
 from vault.actions.session import HeldIdentity
-from vault.arguments import Allow, allowance_of, given
+from vault.arguments import Allow, allowance_of, given, reference_of
 from vault.core import names
 from vault.core.allowance import Allowance
 from vault.core.names import Environment
 from vault.vault import Location, Vault
 
 if TYPE_CHECKING:
+    from vault.actions.doctor import Diagnosis
     from vault.actions.founding import NewVault
-    from vault.actions.init import Joining
+    from vault.actions.init import Founders, Joining
     from vault.core.inspection import Inspection
 
 DEV = Environment("dev")
@@ -60,6 +61,42 @@ def open(
     return Vault(session, settings)
 
 
+def doctor(
+    location: Location | None = None,
+    *,
+    identity: Location | None = None,
+    env: str | None = None,
+    allow: Allow | None = None,
+    trust: Location | None = None,
+    as_loader: str | None = None,
+    **display: Any,
+) -> "Diagnosis":
+    """Look whether a vault opens here and everything is as a load needs it; arguments are those of `open`.
+
+    `as_loader` is a reference that is taken through every check of a load.
+
+    Raises:
+        ValueError: no location is known, or an argument has no such value.
+    """
+    from vault.actions import doctor as examining
+
+    settings = opening.gather(
+        {
+            "vault": None if location is None else os.fspath(location),
+            "identity": None if identity is None else os.fspath(identity),
+            "env": env,
+            "trust": None if trust is None else os.fspath(trust),
+            **display,
+        }
+    )
+    return examining.diagnose(
+        settings,
+        allow=allowance_of(allow),
+        environment=DEV if settings.env is None else given(names.environment, settings.env),
+        as_loader=None if as_loader is None else reference_of(as_loader),
+    )
+
+
 def init(
     location: Location | None = None,
     *,
@@ -70,6 +107,8 @@ def init(
     services: "Sequence[Joining]" = (),
     recovery: Location | None = None,
     policy: Location | None = None,
+    team: bool = False,
+    founders: "Founders | None" = None,
     created: "Callable[[NewVault], None] | None" = None,
     **display: Any,
 ) -> Vault:
@@ -77,7 +116,9 @@ def init(
 
     `created` is told where things were written. `services` are loaders that
     may read prod (`vault.joining`). `recipient` is `hybrid` (post-quantum) or
-    `x25519`. `policy` is a policy file in place of `policies/solo.yaml`.
+    `x25519`. `policy` is a policy file in place of `policies/solo.yaml`, or with
+    `team` of `policies/team.yaml`. `founders` are people who are there from the
+    start; where their signatures are needed, see `mvault init --threshold`.
 
     Raises:
         Conflict: there is a vault already.
@@ -85,6 +126,10 @@ def init(
         ValueError, Malformed, Unavailable.
     """
     from vault.actions import founding
+    from vault.actions.init import ALONE
+
+    if founders is not None and founders.threshold > 1:
+        raise ValueError("A vault that several must found is begun with: mvault init --threshold")
 
     settings = opening.gather(
         {
@@ -103,6 +148,8 @@ def init(
         protect=not no_passphrase,
         recovery=None if recovery is None else Path(recovery),
         policy=None if policy is None else os.fspath(policy),
+        starter="team" if team else "solo",
+        founders=founders or ALONE,
     )
     if created is not None:
         created(made)

@@ -6,23 +6,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault.actions.session import Session
-from vault.arguments import given, reference_of, version_of
+from vault.arguments import action_of, given, reference_of, version_of
+from vault.channel_verbs import ChannelVerbs
 from vault.core import names
 from vault.core.names import Reference
 from vault.ports import Progress, no_progress
 from vault.settings import Settings
 
 if TYPE_CHECKING:
+    from vault.actions.access import Access
+    from vault.actions.access_rotate import Rotated
+    from vault.actions.access_sync import Synced
+    from vault.actions.changing import Changes
     from vault.actions.checking import Report
+    from vault.actions.doctor import Diagnosis
     from vault.actions.listing import Details, Event, ModelRow, Release
     from vault.actions.loading import LoadedPackage
     from vault.actions.packing import Packable
+    from vault.actions.policy_reading import PolicyInForce
     from vault.actions.promote import Promotion
+    from vault.actions.renewing import Renewal
+    from vault.core.policy_analysis import Explanation, Holder
 
 Location = str | os.PathLike[str]
 
 
-class Vault:
+class Vault(ChannelVerbs):
     """An opened vault. Make one with `vault.open` or `vault.init`; several threads may share it for loads.
 
     Every method may raise `vault.VaultError`: `Refused` when something does not
@@ -185,16 +194,28 @@ class Vault:
 
         return loading.load_package(self._session, reference_of(reference), options)
 
-    def pull(self, reference: str | Reference, destination: Location, *, zip: bool = False) -> Path:
+    def pull(
+        self,
+        reference: str | Reference,
+        destination: Location,
+        *,
+        zip: bool = False,
+        layout: str | None = None,
+    ) -> Path:
         """Write a version's verified files into a folder, or one zip file; nothing is overwritten.
 
+        `layout="tf-serving"` writes its SavedModel alone, into MODEL/VERSION below the folder.
+
         Raises:
+            ValueError: there is no such layout, or not for this version.
             Conflict: a file is there already; nothing was written.
             Refused, NotFound, Unavailable, NoUsableKey: nothing was written.
         """
         from vault.actions import pulling
 
-        return pulling.pull(self._session, reference_of(reference), Path(destination), zipped=zip)
+        return pulling.pull(
+            self._session, reference_of(reference), Path(destination), zipped=zip, layout=layout
+        )
 
     # --- looking ---
 
@@ -249,6 +270,103 @@ class Vault:
         from vault.actions import listing
 
         return listing.show(self._session, reference_of(reference))
+
+    # --- asking who may ---
+
+    @property
+    def policy(self) -> "PolicyInForce":
+        """The policy in force, to be asked: `.view`, `.check()`, `.explain(…)`, `.change(…)` and more."""
+        from vault.actions import policy_reading
+
+        return policy_reading.PolicyInForce(self._session)
+
+    @property
+    def changes(self) -> "Changes":
+        """Change who may do what: `.draft(…)`, `.draft_root(…)`, `.sign(…)`, `.apply(…)`, `.status(…)`."""
+        from vault.actions.changing import Changes
+
+        return Changes(self._session)
+
+    def can(self, action: str, model: str, env: str, who: str | None = None) -> bool:
+        """Tell whether `who`, or this identity, may do an action: advice, judged again when it is done.
+
+        Raises:
+            ValueError: there is no such action, or a name breaks the grammar.
+            AccessDenied, NoUsableKey, Refused, NotFound, Unavailable.
+        """
+        return self.explain(action, model, env, who).decision.allowed
+
+    def who_can(self, action: str, model: str, env: str) -> "Sequence[Holder]":
+        """List who may do an action with a model in an environment, and by which rule.
+
+        Raises:
+            As `can`.
+        """
+        asked = action_of(action), given(names.model, model), given(names.environment, env)
+        return self.policy.who_can(*asked)
+
+    def explain(self, action: str, model: str, env: str, who: str | None = None) -> "Explanation":
+        """Say whether `who`, or this identity, may do an action, by which rule, and what enforces it.
+
+        Raises:
+            As `can`.
+        """
+        asked = action_of(action), given(names.model, model), given(names.environment, env)
+        return self.policy.explain(*asked, who=None if who is None else given(names.principal, who))
+
+    # --- who can read ---
+
+    def access(self, env: str | None = None) -> "Access":
+        """Tell who can read which environment, by which epochs of its key, and what copies are missing.
+
+        Raises:
+            NotFound, Refused, Unavailable.
+        """
+        from vault.actions import access
+
+        return access.show(self._session, None if env is None else given(names.environment, env))
+
+    def sync_access(self, env: str | None = None, **options: Any) -> "Synced":
+        """Write the wrapped keys that readers and recovery lack; `options` are those of `access_sync.sync`.
+
+        Raises:
+            NotFound, Refused, Unavailable, NoUsableKey.
+        """
+        from vault.actions import access_sync
+
+        place = None if env is None else given(names.environment, env)
+        return access_sync.sync(self._session, place, **options)
+
+    def rotate_access(self, env: str, *, deep: bool = False, **options: Any) -> "Rotated":
+        """Give an environment a new key and wrap everything to it; `options`: see `access_rotate.rotate`.
+
+        With `deep` payloads are encrypted anew too. Whoever could read a model may have kept it.
+
+        Raises:
+            NotFound, Refused, Unavailable, NoUsableKey, Conflict, ValueError.
+        """
+        from vault.actions import access_rotate
+
+        return access_rotate.rotate(self._session, given(names.environment, env), deep=deep, **options)
+
+    def renew(self, *environments: str, valid_days: int = 7, within_days: int = 30) -> "Renewal":
+        """Attest what every channel of these, or all, environments came to; tell what expires soon.
+
+        Raises:
+            AccessDenied: this identity may not `attest` there.
+            ValueError, Conflict, NotFound, NoUsableKey, Refused, Unavailable.
+        """
+        from vault.actions import renewing
+
+        places = [given(names.environment, name) for name in environments]
+        return renewing.renew(self._session, places, valid_days=valid_days, within_days=within_days)
+
+    def doctor(self, *, as_loader: str | Reference | None = None) -> "Diagnosis":
+        """Look whether everything is as a load needs it; `as_loader` goes through every check of a load."""
+        from vault.actions import doctor
+
+        reference = None if as_loader is None else reference_of(as_loader)
+        return doctor.examine(self._session, self._settings, as_loader=reference)
 
     def export_trust(self) -> bytes:
         """Write a trust file for a container: this vault's pin, floors, and the allowance in force.

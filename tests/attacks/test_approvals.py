@@ -8,7 +8,7 @@ from tests.attacks.vault_forgeries import Value
 from tests.attacks.vault_mixing import check, outcome, resigned, revoked, twin, without
 from tests.builders import Built, new_identity, solo, team
 from vault.actions import listing
-from vault.core import envelope, layout, names, policy, records
+from vault.core import envelope, layout, limits, names, policy, records
 from vault.core.names import Digest, Principal
 from vault.core.policy import Key, Policy
 from vault.errors import Conflict, Refused
@@ -127,11 +127,45 @@ def test_one_person_counts_once_however_often_and_with_how_many_keys_they_approv
 def test_both_signatures_of_one_person_on_one_approval_are_one_vote() -> None:
     built = released()
     payload = records.encode_approval(built.approve("churn:2", "bob"))
-    digest = envelope.digest(payload)
-    built.write(f"{APPROVALS}{digest}.json", built.sign("approval", payload, "bob", "bob"))
+    place(built, built.sign("approval", payload, "bob", "bob"))
     assert in_prod(built) == OLD
-    built.write(f"{APPROVALS}{digest}.json", built.sign("approval", payload, "bob", "cat"))
+    place(built, built.sign("approval", payload, "bob", "cat"))
     assert in_prod(built) == NEW  # two people may sign one document
+
+
+def place(built: Built, data: bytes) -> None:
+    """Store an approval where it belongs."""
+    built.write(f"{APPROVALS}{envelope.digest(data)}.json", data)
+
+
+def test_more_strangers_objects_than_there_can_be_approvals_hide_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that are not named after their content take no place, nor does what is too large."""
+    monkeypatch.setattr(limits, "PRINCIPALS", 20)
+    built = released()
+    built.approve("churn:2", "bob")
+    built.approve("churn:2", "cat")
+    genuine = [name for name in built.store.objects if name.startswith(APPROVALS)]
+    for number in range(100):
+        built.write(f"{APPROVALS}{number:064x}.json", built.store.objects[genuine[number % 2]])
+        built.write(f"{APPROVALS}0{number:x}", b"garbage")
+    built.write(f"{APPROVALS}{100:064x}.json", bytes(limits.APPROVAL_BYTES + 1))
+    assert in_prod(built) == NEW
+    for name in genuine:
+        del built.store.objects[name]
+    assert in_prod(built.fork(forgetful=True)) == OLD
+
+
+def test_only_so_many_well_made_objects_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stranger reaches with more is what they reach by deleting an approval."""
+    monkeypatch.setattr(limits, "PRINCIPALS", 20)
+    built = released()
+    built.approve("churn:2", "bob")
+    built.approve("churn:2", "cat")
+    for number in range(2_000):
+        place(built, b"%d" % number)
+    assert in_prod(built) == OLD
 
 
 def test_the_publisher_does_not_approve_their_own() -> None:
@@ -264,7 +298,10 @@ def test_an_approval_made_under_a_policy_that_is_not_served_is_withheld_policy()
     name = next(name for name in built.store.objects if name.startswith(APPROVALS))
     signer = envelope.parse(built.store.objects[name], kind="approval", subject="").signatures[0].key_id
     who = next(who for who in ("bob", "cat") if built.identities[who].key_id == signer)
-    built.write(name, resigned(built, name, "approval", lambda doc: doc["policy"].update(version=99), who))
+    changed = resigned(built, name, "approval", lambda doc: doc["policy"].update(version=99), who)
+    built.write(name, changed)
+    assert in_prod(built.fork()) == OLD  # under another name than its own it is nothing
+    place(built, changed)
     assert in_prod(built) == "withheld"
 
 
@@ -296,3 +333,70 @@ def test_a_damaged_version_in_prod_stops_its_loads_and_nothing_else() -> None:
     assert [(row.model, row.newest) for row in rows] == [("churn", "3"), ("other", "1")]
     assert listing.show(built.session(), names.reference("churn:3")).release.version == "3"
     assert not check(built, data=False).whole
+
+
+# --- bars and records of people who are gone ---
+
+
+def test_the_record_of_a_promoter_who_was_revoked_is_skipped_and_the_older_stays() -> None:
+    built = released()
+    built.add("roy", "releaser")
+    for who in ("bob", "cat"):
+        built.approve("churn:2", who)
+    built.write_record(built.record("churn:2", 2), "roy")
+    assert in_prod(built) == NEW
+    built.amend(revoked("roy"))
+    assert in_prod(built) == OLD
+
+
+def test_a_bar_counts_for_as_long_as_its_signer_does() -> None:
+    built = released()
+    built.add("wil", "release-manager")
+    built.write_record(built.record(None, 3, bars=("churn:1",), prev="00" * 32), "wil")
+    assert in_prod(built) == "barred"
+    built.amend(revoked("wil"))
+    assert in_prod(built) == OLD
+
+
+@pytest.mark.parametrize("who", ["dora", "server", "robot"])
+def test_a_bar_by_who_may_not_withdraw_bars_nothing(who: str) -> None:
+    built = released()
+    built.write_record(built.record(None, 3, bars=("churn:1",)), who)
+    built.write_record(built.record(None, 3, bars=("churn:1",), slot="b"), who)
+    assert in_prod(built) == OLD
+
+
+def test_who_may_only_withdraw_cannot_put_another_version_in_place() -> None:
+    built = released()
+    for who in ("bob", "cat"):
+        built.approve("churn:2", who)
+    del built.store.objects[f"{IN_PROD}000002.json"]
+    built.write_record(built.record("churn:2", 3, bars=("churn:1",)), "ann")
+    assert in_prod(built) == OLD  # nothing of a record counts whose signer may not sign it
+
+
+def test_deleting_the_approvals_or_the_record_below_a_withdrawal_brings_no_older_version_back() -> None:
+    for gone in (APPROVALS, f"{IN_PROD}000002.json"):
+        built = released()
+        for who in ("bob", "cat"):
+            built.approve("churn:2", who)
+        assert in_prod(built) == NEW
+        record = envelope.parse(built.store.objects[f"{IN_PROD}000002.json"], kind="channel", subject="it")
+        unrelated = replace(
+            built.record(None, 3, bars=("churn:1",), prev=record.digest), bars=(Digest("0" * 64),)
+        )
+        built.write_record(unrelated, "ann")
+        assert in_prod(built) == NEW
+        for name in [name for name in built.store.objects if name.startswith(gone)]:
+            del built.store.objects[name]
+        assert in_prod(built) == "barred"
+
+
+def test_a_bar_in_another_slot_cannot_be_passed_over_by_withholding_the_copies() -> None:
+    built = released()
+    for who in ("bob", "cat"):
+        built.approve("churn:2", who)
+    built.promote("churn:2", who="rex", slot="b")
+    built.write_record(built.record(None, 9, bars=("churn:2",)), "ann")
+    for ref in ("churn@prod/b", "churn:2"):
+        assert outcome(built, ref, who="server", env="prod") == "barred"

@@ -1,4 +1,4 @@
-"""`kill -9` at every step of a push or promotion: nothing half-visible, and the same command works again."""
+"""`kill -9` at every step of a verb that writes: nothing half-visible, and the same command works again."""
 
 import json
 import os
@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-VERBS = ("push", "promote")
+# By verb: at how many steps that change something, and at how many of all, it is killed, at least.
+VERBS = {
+    "push": (18, 60),
+    "promote": (18, 60),
+    "approve": (6, 40),
+    "withdraw": (18, 60),
+    "rollback": (18, 60),
+    "adopt": (12, 40),
+}
 
 
 def crash(verb: str, folder: Path, which: str) -> dict[str, Any]:
@@ -32,7 +40,7 @@ def crash(verb: str, folder: Path, which: str) -> dict[str, Any]:
 def _check(found: dict[str, Any], kills: int) -> None:
     assert not found["wrong"], "\n".join(found["wrong"][:20])
     assert found["kills"] >= kills
-    assert found["seen"]["old"] > kills // 2
+    assert found["seen"]["old"] > kills // 3
     assert found["seen"]["new"] >= 1  # killed after the commit, before anybody was told
 
 
@@ -40,10 +48,10 @@ def _check(found: dict[str, Any], kills: int) -> None:
 def test_a_writer_killed_at_any_step_that_changes_something_leaves_a_vault_that_is_whole(
     verb: str, tmp_path: Path
 ) -> None:
-    _check(crash(verb, tmp_path, "changes"), kills=18)
+    _check(crash(verb, tmp_path, "changes"), kills=VERBS[verb][0])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_writer_killed_at_any_step_leaves_a_vault_that_is_whole(verb: str, tmp_path: Path) -> None:
-    _check(crash(verb, tmp_path, "all"), kills=60)
+    _check(crash(verb, tmp_path, "all"), kills=VERBS[verb][1])

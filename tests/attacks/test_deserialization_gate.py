@@ -39,6 +39,7 @@ def test_build_on_a_class_cannot_replace_its_methods() -> None:
 
 
 RIDGE = short("sklearn.linear_model._ridge") + short("Ridge") + b"\x93"
+TRIPLET = short("sklearn.impute._iterative") + short("_ImputerTriplet") + b"\x93"
 MAKE = P + RIDGE + b")\x81"
 
 
@@ -69,12 +70,47 @@ def test_state_cannot_replace_methods_or_reach_beyond_attributes(state: bytes) -
         P + RIDGE + b")}" + short("alpha") + b"K\x01s\x92.",
         P + short("sklearn.tree._tree") + short("Tree") + b"\x93)R.",
         P + short("sklearn.tree._tree") + short("Tree") + b"\x93)\x81.",
+        P + TRIPLET + b"K\x01K\x02\x86\x81.",
+        P + TRIPLET + b"K\x01K\x02K\x03\x87}" + short("x") + b"Ns\x92.",
+        P + TRIPLET + b"K\x01K\x02K\x03\x87\x81}" + short("x") + b"Nsb.",
+        P + short("sklearn.utils._bunch") + short("Bunch") + b"\x93K\x01\x85\x81.",
+        P + short("sklearn.utils._bunch") + short("Bunch") + b"\x93)\x81]e.",
+        P + short("numpy.random._mt19937") + short("MT19937") + b"\x93)\x81.",
+        P + short("sklearn.isotonic") + short("IsotonicRegression") + b"\x93)\x81Nb.",
         MAKE + b"(K\x01K\x02u.",
         MAKE + b"(K\x01e.",
     ],
 )
 def test_constructors_are_not_called_and_objects_not_filled(data: bytes) -> None:
     gate(data)
+
+
+def test_a_named_tuple_is_made_of_its_parts_only() -> None:
+    stream = P + TRIPLET + b"K\x01K\x02K\x03\x87\x81."
+    found = pickle_gate.restore(stream, allowed(), joblib=False)
+    assert found._asdict() == {"feat_idx": 1, "neighbor_feat_idx": 2, "estimator": 3}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["numpy.ndarray", "numpy.random._mt19937.MT19937", "sklearn.tree._tree.Tree", "builtins.set"],
+)
+def test_what_stands_for_a_name_is_of_no_use_inside_a_model(name: str) -> None:
+    module, _, last = name.rpartition(".")
+    stream = MAKE + b"}" + short("alpha") + short(module) + short(last) + b"\x93sb."
+    assert "cannot be checked" in gate(stream)
+    assert "cannot be checked" in gate(P + short(module) + short(last) + b"\x93.")
+
+
+def test_a_loop_over_compiled_code_is_restored_in_its_one_place_only() -> None:
+    loop = short("sklearn.cluster._kmeans") + short("_kmeans_single_lloyd") + b"\x93"
+    state = b"}" + short("_kmeans_single") + loop + b"s"
+    bisecting = short("sklearn.cluster._bisect_k_means") + short("BisectingKMeans") + b"\x93)\x81"
+    found = pickle_gate.restore(P + bisecting + state + b"b.", allowed(), joblib=False)
+    assert found._kmeans_single.__name__ == "_kmeans_single_lloyd"
+    gate(MAKE + state + b"b.")
+    gate(P + bisecting + b"}" + short("init") + loop + b"sb.")
+    gate(P + loop + b")R.")
 
 
 def test_an_alias_of_another_modules_function_is_refused() -> None:

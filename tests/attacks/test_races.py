@@ -70,3 +70,27 @@ def test_loading_while_others_promote_and_publish_is_never_refused(turn: int, tm
     assert writer == 12
     assert sum(loaders) > 5
     assert found["whole"]
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_withdrawal_while_others_promote_keeps_the_version_out_of_every_slot(
+    turn: int, tmp_path: Path
+) -> None:
+    found = race("withdraw", tmp_path)
+    answers = [answer for entry in found["results"] for answer in entry.get("result", [entry])]
+    assert all(isinstance(answer, bool | int) or answer == "conflict" for answer in answers), (turn, answers)
+    barred, *channels = found["seen"]
+    assert barred == "barred"
+    assert all(seen in ("barred", True) for seen in channels), channels  # barred, or another version
+    assert all(len(numbers) == len(set(numbers)) for numbers in found["numbers"].values())
+    assert found["whole"]
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_everybody_may_approve_at_once_and_the_promotion_waits_for_two(turn: int, tmp_path: Path) -> None:
+    found = race("approve", tmp_path)
+    assert [entry["result"][:2] for entry in found["results"]] == [[False, True]] * 4, turn
+    assert found["results"][3]["result"][2:] == [1]
+    assert found["votes"] == 4
+    assert found["loads"]
+    assert found["whole"]

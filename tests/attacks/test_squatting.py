@@ -1,7 +1,9 @@
 """A stranger with write access may put anything where a name is free: it is skipped and blocks nobody."""
 
+import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from tests.attacks.vault_mixing import check, headers, only, outcome, skipped, t
 from tests.builders import Built, solo
 from vault.core import limits
 from vault.errors import Conflict, Unavailable
+from vault.keys import recipients
 from vault.storage.local import LocalStore
 from vault.storage.memory import MemoryStore
 
@@ -230,6 +233,67 @@ def test_up_to_63_strangers_copies_before_the_genuine_environment_key_change_not
     for number in range(limits.KEY_CANDIDATES - 1):
         data = [b"garbage", b"", bytes(1 << 20), wrapped[0], wrapped[1][:-1]][number % 5]
         built.write(f"keys/prod/all/1/owner/{number:016x}-{number:032x}.age", data)
+    assert outcome(built, "churn@prod") == FIRST
+
+
+def copies(data: list[bytes], prefix: str) -> dict[str, bytes]:
+    """Name wrapped copies as genuine ones are named, after their content."""
+    return {f"{prefix}-{hashlib.sha256(entry).hexdigest()[:32]}.age": entry for entry in data}
+
+
+def test_strangers_copies_under_other_names_hide_nothing_however_many() -> None:
+    built = vault(forgetful=True)
+    folder = "keys/prod/all/1/owner/"
+    other = built.store.objects[only(built, "keys/dev/all/1/owner/")]
+    for number in range(20):
+        data = [b"%d %d" % (number, index) for index in range(20)]
+        for name, entry in copies([*data, other], f"{number:016x}").items():
+            built.write(folder + name, entry)
+    for number in range(limits.KEY_NAMES + 10):
+        built.write(f"{folder}0{number}", b"no name of a copy")
+    assert outcome(built, "churn@prod") == FIRST
+
+
+def test_strangers_copies_that_are_named_after_this_identity_and_not_their_content_hide_nothing() -> None:
+    built = vault(forgetful=True)
+    genuine = only(built, "keys/prod/all/1/owner/")
+    own = genuine.rpartition("-")[0]
+    for number in range(10 * limits.KEY_CANDIDATES):
+        built.write(f"{own}-{number:032x}.age", built.store.objects[genuine][:-1])
+    assert outcome(built, "churn@prod") == FIRST
+
+
+def test_so_many_well_made_copies_for_this_identity_are_refused_and_cost_no_more_than_64_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a stranger reaches with these is what they reach by deleting the genuine one."""
+    built = vault(forgetful=True)
+    genuine = only(built, "keys/prod/all/1/owner/")
+    own, _, leaf = genuine.rpartition("-")
+    data = [b"%d" % number for number in range(2_000)]
+    first = [name for name in copies(data, own.rpartition("/")[2]) if name.rpartition("-")[2] < leaf]
+    assert len(first) > limits.KEY_CANDIDATES
+    for name, entry in copies(data, own.rpartition("/")[2]).items():
+        built.write(f"keys/prod/all/1/owner/{name}", entry)
+    attempts = []
+    real = recipients.decrypt_bytes
+
+    def count(*arguments: Any, **options: Any) -> bytes:
+        attempts.append(arguments)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(recipients, "decrypt_bytes", count)
+    assert outcome(built, "churn@prod") == "malformed-header"
+    assert len(attempts) == limits.KEY_CANDIDATES
+
+
+def test_strangers_headers_that_are_not_named_after_their_content_hide_nothing() -> None:
+    built = vault(forgetful=True)
+    for file in headers(built, "churn", 1, "prod-1"):
+        for number in range(10 * limits.KEY_CANDIDATES):
+            built.write(f"models/churn/@/1/keys/prod-1/{file}-{number:032x}", b"garbage")
+        for number in range(limits.KEY_NAMES + 10):
+            built.write(f"models/churn/@/1/keys/prod-1/{file}-0{number}", b"no name of a header")
     assert outcome(built, "churn@prod") == FIRST
 
 

@@ -1,6 +1,6 @@
 """Let several processes use one vault at once.
 
-    python -m tests.attacks.vault_race push|promote|load FOLDER
+    python -m tests.attacks.vault_race push|promote|load|withdraw|approve FOLDER
 
 Prints one JSON object. Children are forked from a process without threads, wait for each other, and write
 what became of them into files of their own.
@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from tests.attacks.vault_crash import client, on_disk
 from tests.attacks.vault_mixing import check, outcome
-from tests.builders import Built, solo
+from tests.builders import PROD, Built, reference, solo, team
 from vault import memory
+from vault.actions import approving, withdrawing
 from vault.core import envelope, records
-from vault.errors import Conflict, VaultError
+from vault.errors import Conflict, Refused, VaultError
 
 WRITERS: Final = 8
 LOADERS: Final = 3
@@ -154,7 +155,81 @@ def load(folder: Path) -> dict[str, Any]:
     return {"results": together(folder, 1 + LOADERS, work), "whole": check(remembering(" reader")).whole}
 
 
-VERBS: Final = {"push": push, "promote": promote, "load": load}
+def withdraw(folder: Path) -> dict[str, Any]:
+    """Withdraw a version that two slots use, while others promote to the same slots, that version too."""
+    built = solo(seed="race")
+    for index in range(WRITERS):
+        built.publish(content(index))
+    for slot in ("main", "b"):
+        built.promote("churn:1", slot=slot)
+    place = folder / "vault"
+    on_disk(built, place, "")
+
+    def work(index: int) -> list[Any]:
+        mine = client(built, place, f" writer {index}")
+        found: list[Any] = []
+        for turn in range(3):
+            try:
+                if index < 2:  # these two do it again until it is done
+                    found.append(withdrawn(mine))
+                else:
+                    ref = "churn:1" if turn == 0 else f"churn:{index + 1}"
+                    found.append(mine.promote(ref, slot=("main", "b")[index % 2]).seq)
+            except Conflict as error:
+                found.append(error.code)
+        return found
+
+    results = together(folder, WRITERS, work)
+    reader = client(built, place, " reader")
+    withdrawn(reader)
+    refs = ("churn:1", "churn@prod", "churn@prod/b")
+    gone = [outcome(reader, ref, env="prod") for ref in refs]
+    seen = [found if isinstance(found, str) else found != content(0) for found in gone]
+    numbers = {
+        slot: [int(path.stem) for path in (place / f"channels/prod/{slot}/churn/@").iterdir()]
+        for slot in ("main", "b")
+    }
+    return {"results": results, "seen": seen, "numbers": numbers, "whole": check(reader).whole}
+
+
+def withdrawn(built: Built) -> bool:
+    """Withdraw churn:1; tell whether there was anything to do."""
+    meant = reference("churn:1")
+    return not withdrawing.withdraw(built.session(), meant, PROD).already
+
+
+def approve(folder: Path) -> dict[str, Any]:
+    """Approve one version, by everybody at once, while one tries to promote it."""
+    built = team(seed="race")
+    built.publish(content(1), who="dora")
+    place = folder / "vault"
+    on_disk(built, place, "")
+    people = ("ann", "bob", "cat", "rex")
+
+    def work(index: int) -> Any:
+        mine = client(built, place, f" writer {index}")
+        session = mine.session(people[index])
+        answers: list[Any] = [
+            approving.approve(session, reference("churn:1"), PROD).already for _ in range(2)
+        ]
+        until = time.monotonic() + SECONDS
+        while index == 3 and time.monotonic() < until:
+            try:
+                answers.append(mine.promote("churn:1", who="rex").seq)
+                break
+            except Refused as refusal:
+                if refusal.code != "approvals-missing":
+                    raise
+        return answers
+
+    results = together(folder, len(people), work)
+    votes = len(list((place / "models/churn/@/1/approvals/prod").iterdir()))
+    reader = client(built, place, " reader")
+    loads = outcome(reader, "churn@prod", who="server", env="prod") == content(1)
+    return {"results": results, "votes": votes, "loads": loads, "whole": check(reader, data=False).whole}
+
+
+VERBS: Final = {"push": push, "promote": promote, "load": load, "withdraw": withdraw, "approve": approve}
 
 if __name__ == "__main__":
     print(json.dumps(VERBS[sys.argv[1]](Path(sys.argv[2]))))

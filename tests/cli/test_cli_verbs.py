@@ -9,6 +9,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests.cli.typing_user import User
+from vault.policyfile import shipped
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 FREE = {"channels", "metrics", "params", "libraries", "versions"}  # objects whose keys are names
@@ -45,6 +46,7 @@ JSON_CASES: dict[str, tuple[str, ...]] = {
     "mvault identity new": ("identity", "new", "bob", "-o", "bob.json", "--no-passphrase"),
     "mvault identity show": ("identity", "show"),
     "mvault identity list": ("identity", "list"),
+    "mvault identity passphrase": ("identity", "passphrase", "--new-passphrase-file", "columns.json"),
     "mvault push": ("push", "churn", "model.json", "--features", "columns.json", "--param", "C=1"),
     "mvault pull": ("pull", "churn@prod", "out"),
     "mvault ls": ("ls", "churn"),
@@ -52,6 +54,14 @@ JSON_CASES: dict[str, tuple[str, ...]] = {
     "mvault history": ("history", "churn"),
     "mvault promote": ("promote", "churn:1", "--env", "prod", "--slot", "b"),
     "mvault check": ("check", "churn:9"),
+    "mvault renew": ("renew",),
+    "mvault doctor": ("doctor",),
+    "mvault policy check": ("policy", "check", "policy.yaml"),
+    "mvault policy diff": ("policy", "diff", "in-force", "policy.yaml"),
+    "mvault policy draft": ("policy", "draft", "policy.yaml", "-o", "next.json"),
+    "mvault policy explain": ("policy", "explain", "load", "churn", "--env", "prod"),
+    "mvault policy test": ("policy", "test", "policy.yaml", "policy.test.yaml"),
+    "mvault team list": ("team", "list"),
     "mvault inspect": ("inspect", "model.json"),
 }
 
@@ -59,6 +69,8 @@ JSON_CASES: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("path", JSON_CASES)
 def test_json_has_the_documented_shape(path: str, owner: User) -> None:
     owner.write("columns.json", '["age"]')
+    owner.write("policy.yaml", shipped("solo"))
+    owner.write("policy.test.yaml", "- {who: owner, action: load, model: churn, env: prod, allowed: true}\n")
     answer = owner.run(*JSON_CASES[path], "--json")
     assert answer.err == ""
     same_shape(answer.json, documented(path))
@@ -75,6 +87,18 @@ def test_json_of_trust_and_import_has_the_documented_shape(owner: User) -> None:
     )
 
 
+def test_json_of_drafts_has_the_documented_shape(owner: User) -> None:
+    owner.write("policy.yaml", shipped("solo"))
+    assert owner.run("policy", "draft", "policy.yaml", "-o", "next.json").status == 0
+    for step in ("sign", "status", "apply"):
+        answer = owner.run("policy", step, "next.json", "--json")
+        same_shape(answer.json, documented(f"mvault policy {step}"))
+    owner.run("identity", "new", "bob", "-o", "bob.json", "--no-passphrase", "--recipient", "x25519")
+    owner.write("bob.pub", owner.run("identity", "export", "--identity", "bob.json").out)
+    added = owner.run("team", "add", "bob=bob.pub", "--role", "owner", "--json")
+    same_shape(added.json, documented("mvault team add"))
+
+
 def test_every_documented_shape_is_tested() -> None:
     sections = re.findall(r"^## (mvault [a-z ]+)\n(.*?)(?=^## |\Z)", DOCUMENT.read_text(), re.M | re.S)
     with_shape = {path for path, text in sections if "```json" in text}
@@ -83,6 +107,18 @@ def test_every_documented_shape_is_tested() -> None:
         "mvault trust",
         "mvault identity import",
         "mvault identity export",
+        "mvault approve",  # test_cli_channels.py
+        "mvault withdraw",
+        "mvault rollback",
+        "mvault pending",
+        "mvault access show",  # test_cli_access.py
+        "mvault access sync",
+        "mvault access rotate",
+        "mvault convert",  # test_cli_convert.py
+        "mvault policy sign",  # above
+        "mvault policy status",
+        "mvault policy apply",
+        "mvault team add",
     }
     assert with_shape == {*JSON_CASES, *tested_elsewhere}
 

@@ -230,7 +230,7 @@ def test_step_5_compares_signatures_before_it_parses(built: Built) -> None:
     [{"vault": Digest("0" * 64)}, {"model": names.model("fraud")}, {"version": Version("2")}],
 )
 def test_step_5_refuses_a_genuine_manifest_of_something_else(built: Built, change: dict[str, Any]) -> None:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(DigestMismatch) as caught:
         verify(built, resign(built, "dora", **change))
     assert caught.value.code == "misplaced"
 
@@ -283,8 +283,6 @@ NOTHING = {entry.name: getattr(policies.NO_REQUIREMENTS, entry.name) for entry i
         {"log": "witnessed"},
         {"log": "unwitnessed"},
         {"load_test": True},
-        {"fresh": "stale"},
-        {"fresh": "refuse"},
     ],
 )
 def test_step_6_refuses_what_this_release_cannot_check(built: Built, require: dict[str, Any]) -> None:
@@ -313,6 +311,27 @@ def test_step_6_counts_the_age_in_days(built: Built) -> None:
     admission.require(verified, NOW + 2 * admission.DAY)
     with pytest.raises(Expired, match="is 2 days old; dev accepts 2"):
         admission.require(verified, NOW + 2 * admission.DAY + 1)
+
+
+def test_step_6_refuses_a_date_to_come_where_an_age_is_asked_for(built: Built) -> None:
+    """A publisher who may choose the date could make a package that stays young for years."""
+    verified = with_rule(built, verify(built), max_age_days=2)
+    admission.require(verified, NOW - admission.CLOCK_SKEW)
+    with pytest.raises(Expired, match="is dated 23 November 2026, which is to come") as caught:
+        admission.require(verified, NOW - admission.CLOCK_SKEW - 1)
+    assert caught.value.code == "expired"
+    admission.require(with_rule(built, verify(built)), NOW - 1_000 * admission.DAY)
+
+
+def test_step_6_asks_the_environment_about_every_stored_file_that_can_run_code(built: Built) -> None:
+    rule = built.policy.environments[names.environment("dev")]
+    for harmless in ("onnx", "text", "data", "a format of tomorrow"):
+        admission.check_stored(rule, "a", harmless, "churn:1")
+    with pytest.raises(FormatRefused, match="a is pickle, which can run code; dev allows skops"):
+        admission.check_stored(rule, "a", "pickle", "churn:1")
+    admission.check_stored(replace(rule, formats=("pickle",)), "a", "pickle", "churn:1")
+    with pytest.raises(FormatRefused, match="allows nothing"):
+        admission.check_stored(replace(rule, formats=()), "a", "keras", "churn:1")
 
 
 # --- step 7 ---

@@ -26,6 +26,7 @@ from vault.core import (
     public_identity,
     safetensors_header,
     settings_format,
+    skops_loaders,
     skops_walk,
     zip_reader,
 )
@@ -84,14 +85,19 @@ def test_a_raw_array_is_aligned_exactly_as_joblib_aligns_it() -> None:
 
 
 def test_state_is_never_set_from_below_a_mark() -> None:
-    refused_pickle(b"\x80\x04](Nb.", "below a mark")
-    refused_pickle(b"\x80\x04]N(b.", "below a mark")
+    refused_pickle(b"\x80\x04](Nb.", "not there")
+    refused_pickle(b"\x80\x04]N(b.", "not there")
 
 
 def test_a_pickle_is_bounded_in_bytes_and_opcodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PICKLE_OPCODES", 3)
     assert run(b"\x80\x04N.") is None
     refused_pickle(b"\x80\x04N0N0N.", "too many opcodes")
+    monkeypatch.setattr(limits, "PICKLE_OPCODES", 30)
+    monkeypatch.setattr(limits, "PICKLE_SETS", 2)
+    assert run(b"\x80\x04\x8f\x8f\x86.") == (set(), set())
+    refused_pickle(b"\x80\x04\x8f\x8f\x8f\x87.", "too many sets")
+    refused_pickle(b"\x80\x04\x8f\x8f(\x91\x87.", "too many sets")
     monkeypatch.setattr(limits, "PICKLE_BYTES", 3)
     refused_pickle(b"\x80\x04N.", "larger than 3 bytes")
 
@@ -414,7 +420,7 @@ def test_nodes_that_skops_does_not_write_are_refused(schema: dict[str, Any], why
 
 
 def test_a_constructor_takes_a_tuple_of_arguments() -> None:
-    name = min(skops_walk._CONSTRUCTIBLE)
+    name = min(skops_loaders.CONSTRUCTIBLE)
     whole = node("ConstructorFromReduceNode", name, content=NOTHING, protocol=2, _skops_version="0.14.0")
     with pytest.raises(FormatRefused, match="no tuple of arguments"):
         skops_walk.walk(archive(("schema.json", json.dumps(whole).encode())))
@@ -427,13 +433,13 @@ def test_an_array_of_no_known_kind_is_refused() -> None:
 
 
 def test_a_pinned_partial_lets_skops_build_partials() -> None:
-    target = min(skops_walk._PARTIAL_TARGETS)
+    target = min(skops_loaders.PARTIAL_TARGETS)
     assert skops_walk.trusted({target}) == sorted({target, "functools.partial"})
     assert skops_walk.trusted({"a.B"}) == ["a.B"]
 
 
 def test_a_partial_of_a_function_that_scikit_learn_keeps_passes() -> None:
-    module, _, name = min(skops_walk._PARTIAL_TARGETS).rpartition(".")
+    module, _, name = min(skops_loaders.PARTIAL_TARGETS).rpartition(".")
     content = {
         "func": node("FunctionNode", f"{module}.{name}", 3),
         "args": node("TupleNode", "builtins.tuple", 4, content=[]),

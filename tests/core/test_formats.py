@@ -3,6 +3,7 @@
 import bz2
 import contextlib
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.core import boosting_files
 from vault.core import formats
 from vault.errors import FormatRefused, Malformed
 
@@ -70,6 +72,8 @@ CONTENTS = {
     "npy": npy(),
     "json": b'{"a": [1, 2.5]}',
     "safetensors": safetensors(),
+    "lightgbm": boosting_files.lightgbm(),
+    "xgboost": boosting_files.xgboost(),
     "keras": zipped("config.json", "metadata.json", "model.weights.h5"),
     "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(100),
     "savedmodel": b"\x08\x01\x12\x80\x01" + bytes(128),
@@ -134,6 +138,9 @@ def test_compressed_pickles_are_recognised_and_other_compressed_files_are_not(co
     assert formats.detect(compress(PICKLE)) == "joblib"
     assert formats.detect(compress(pickle.dumps(Evil(), 0) + b" " * 50)) in ("joblib", "data")
     assert formats.detect(compress(b"date,price\n2024-01-01,1.0\n")) == "data"
+    noise = b"".join(hashlib.sha256(bytes([a, b])).digest() for a in range(128) for b in range(128))
+    assert formats.detect(compress(pickle.dumps(noise))) == "joblib"  # larger than what is looked at first
+    assert formats.detect(compress(noise)) == "data"
 
 
 @pytest.mark.parametrize(

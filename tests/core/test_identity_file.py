@@ -267,3 +267,145 @@ def test_an_identity_does_not_leave_the_process_by_accident() -> None:
         copy.copy(made())
     with pytest.raises(TypeError):
         copy.deepcopy(made())
+
+
+# --- another passphrase ---
+
+
+def saved(tmp_path: Path, phrase: bytes | None = b"old") -> tuple[Identity, Path]:
+    ana, path = made(), tmp_path / "ana.json"
+    identity_file.save(ana, path, phrase, cost=CHEAP)
+    return ana, path
+
+
+def protect(path: Path, old: bytes, new: bytes | None) -> Identity:
+    return identity_file.protect(path, Answering(old), lambda _: new, cost=CHEAP)
+
+
+@pytest.mark.parametrize("before", [b"old", None])
+@pytest.mark.parametrize("after", [b"new", b"", None])
+def test_a_passphrase_is_changed_given_and_taken_away_and_the_keys_stay(
+    tmp_path: Path, before: bytes | None, after: bytes | None
+) -> None:
+    ana, path = saved(tmp_path, before)
+    assert protect(path, b"old", after) == ana
+    again = identity_file.unlock(path, Answering(b"new"))
+    assert (again, again.age_identity, again.created) == (ana, AGE_IDENTITY, ana.created)
+    assert identity_file.read_public(path).protected is bool(after)
+    if after:
+        with pytest.raises(NoUsableKey):
+            identity_file.protect(path, Answering(b"old"), lambda _: b"third", cost=CHEAP)
+    assert os.listdir(tmp_path) == ["ana.json"]
+
+
+def test_the_new_passphrase_is_asked_for_only_after_the_old_one_was_right(tmp_path: Path) -> None:
+    _, path = saved(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(NoUsableKey):
+        identity_file.protect(path, Answering(b"wrong"), lambda _: pytest.fail("asked"), cost=CHEAP)
+    assert path.read_bytes() == before
+    _, other = saved(tmp_path / "plain", None)
+    identity_file.protect(other, nobody, lambda _: b"new", cost=CHEAP)
+
+
+def test_owner_mode_and_a_link_to_the_file_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, path = saved(tmp_path)
+    path.chmod(0o640)
+    link = tmp_path / "link.json"
+    link.symlink_to(path)
+    protect(link, b"old", b"new")
+    assert link.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    protect(link, b"new", None)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600, "without a passphrase the mode is what protects it"
+    given = []
+    monkeypatch.setattr(os, "chown", lambda _, user, group: given.append((user, group)))
+    real = os.stat
+
+    def somebody_elses(place: Path, **options: bool) -> os.stat_result:
+        found = real(place, **options)
+        if "tmp" in str(place).rpartition("/")[2]:
+            return os.stat_result([*found[:4], 12_345, *found[5:]])
+        return found
+
+    monkeypatch.setattr(os, "stat", somebody_elses)
+    protect(path, b"", b"new")
+    assert given == [(path.stat().st_uid, path.stat().st_gid)]
+
+
+@pytest.mark.parametrize("verb", ["replace", "fsync", "chmod"])
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, "storage-full"), (errno.EACCES, "storage-denied")]
+)
+def test_a_file_that_cannot_be_replaced_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, number: int, code: str
+) -> None:
+    _, path = saved(tmp_path)
+    before = path.read_bytes()
+
+    def broken(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, verb, broken)
+        with pytest.raises(Unavailable) as caught:
+            protect(path, b"old", b"new")
+    assert caught.value.code == code
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["ana.json"]
+
+
+def test_a_new_file_that_does_not_open_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a disk gives back other bytes than it took."""
+    _, path = saved(tmp_path)
+    before = path.read_bytes()
+    real = identity_file._write_new
+
+    def damaged(place: Path, data: bytes) -> None:
+        real(place, data[:-40] + b"A" * 8 + data[-32:])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(identity_file, "_write_new", damaged)
+        with pytest.raises((NoUsableKey, Malformed)):
+            protect(path, b"old", b"new")
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["ana.json"]
+
+
+def test_a_file_that_somebody_changes_meanwhile_is_left_to_them(tmp_path: Path) -> None:
+    _, path = saved(tmp_path)
+
+    def meanwhile(_: Identity) -> bytes:
+        path.unlink()
+        identity_file.save(made("bob"), path, None)
+        return b"new"
+
+    with pytest.raises(Conflict, match="changed by somebody else"):
+        identity_file.protect(path, Answering(b"old"), meanwhile, cost=CHEAP)
+    assert identity_file.read_public(path).name == "bob"
+    assert os.listdir(tmp_path) == ["ana.json"]
+
+
+def test_the_old_file_is_there_until_the_new_one_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, path = saved(tmp_path)
+    before = path.read_bytes()
+    done: list[str] = []
+
+    def watch(verb: str) -> None:
+        real = getattr(os, verb)
+
+        def call(*arguments: object) -> object:
+            assert (path.read_bytes() == before) == ("replace" not in done)
+            done.append(verb)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, verb, call)
+
+    watch("fsync")
+    watch("replace")
+    protect(path, b"old", b"new")
+    assert done == ["fsync", "replace", "fsync"]

@@ -201,7 +201,7 @@ def count(
     *distinct: str,
     publishers: tuple[str, ...] = ("dora",),
     promoters: tuple[str, ...] = ("rex",),
-    bar: int = 0,
+    bar: tuple[int, int] = (0, 0),
 ) -> frozenset[str]:
     rule = ApprovalRule(Principal("release-manager"), 2, distinct)
     return frozenset(
@@ -222,7 +222,7 @@ def test_each_person_counts_once_however_often_they_approve(built: Built) -> Non
 
 def test_only_persons_of_the_role_count(built: Built) -> None:
     rule = ApprovalRule(Principal("releaser"), 1, ())
-    arguments = {"publishers": (), "promoters": (), "bar": 0}
+    arguments = {"publishers": (), "promoters": (), "bar": (0, 0)}
     found = in_force.approvers(built.context, rule, votes(built, "ann", "rex"), **arguments)  # type: ignore[arg-type]
     assert found == {"rex"}
 
@@ -241,8 +241,8 @@ def test_an_owner_is_not_distinct_from_the_service_that_published(built: Built) 
 
 def test_an_approval_from_before_a_bar_never_counts_again(built: Built) -> None:
     before, after = votes(built, "ann", seq=4), votes(built, "bob", seq=5)
-    assert count(built, before + after, bar=5) == {"bob"}
-    assert count(built, before + after, bar=6) == frozenset()
+    assert count(built, before + after, bar=(0, 5)) == {"bob"}
+    assert count(built, before + after, bar=(0, 6)) == frozenset()
 
 
 # --- sealing records ---

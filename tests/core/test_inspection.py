@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
+from tests.core import boosting_files, tensorflow_parts
 from tests.core.test_formats import CONTENTS
 from vault.core import inspection
 from vault.errors import CODES
@@ -103,7 +104,7 @@ def test_a_pickle_of_unknown_code_is_refused() -> None:
         ("m.safetensors", CONTENTS["safetensors"] + b"x"),
         ("m.onnx", CONTENTS["npz"]),
         ("a.zip", zipped(x__pkl=pickle.dumps(Evil()))),
-        ("a.zip", zipped(x__zip=zipped(y__zip=zipped(z__txt=b"x")))),
+        ("a.zip", zipped(b__zip=zipped(c__zip=zipped(d__zip=zipped(e__zip=zipped(z__txt=b"x")))))),
     ],
 )
 def test_what_is_never_loaded_is_refused_with_a_reason(name: str, content: bytes) -> None:
@@ -119,6 +120,28 @@ def test_members_of_an_archive_are_inspected() -> None:
     found = inspection.inspect_bytes("a.zip", zipped(m__pkl=pickle.dumps(MODEL)))
     assert found.verdict == "needs-pins"
     assert "sklearn.linear_model._base.LinearRegression" in found.globals
+
+
+def test_boosters_whose_trees_hold_are_data() -> None:
+    for name, content, library in (
+        ("m.lgb", boosting_files.lightgbm(), "lightgbm"),
+        ("m.ubj", boosting_files.xgboost(), "xgboost"),
+    ):
+        found = inspection.inspect_bytes(name, content)
+        assert (found.format, found.verdict) == (library, "data")
+        assert found.versions[library]
+        assert inspection.inspect_bytes(name, content[:-9]).verdict == "refused"
+
+
+def test_graphs_that_only_compute_need_pins() -> None:
+    found = inspection.inspect_bytes("saved_model.pb", tensorflow_parts.graph())
+    assert (found.format, found.verdict) == ("savedmodel", "needs-pins")
+    assert "MatMul" in found.types
+    assert any("checkpoint" in danger for danger in found.dangers)
+    found = inspection.inspect_bytes("m.keras", tensorflow_parts.archive())
+    assert (found.format, found.verdict) == ("keras", "needs-pins")
+    assert found.types
+    assert found.versions["keras"]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +165,15 @@ def test_safetensors_with_holes_overlaps_or_lies_are_refused(tensors: Any) -> No
     head = json.dumps(tensors).encode()
     content = len(head).to_bytes(8, "little") + head + bytes(8)
     assert inspection.inspect_bytes("m.safetensors", content).verdict == "refused"
+
+
+def test_headers_of_too_many_items_are_refused_before_they_are_parsed() -> None:
+    head = b'{"a": [' + b"1," * 200_001 + b"1]}"
+    found = inspection.inspect_bytes("m.safetensors", len(head).to_bytes(8, "little") + head)
+    assert (found.verdict, found.code) == ("refused", "too-large")
+    for members in ({"config__json": head, "metadata__json": b"{}"}, {"metadata__json": b"{}"}):
+        found = inspection.inspect_bytes("m.keras", zipped(**members, model__weights__h5=b"x"))
+        assert found.verdict == "refused"
 
 
 def test_safetensors_that_name_a_tensor_twice_are_refused() -> None:

@@ -55,6 +55,26 @@ def test_every_name_is_where_the_format_says() -> None:
     assert layout.channel(DEV, MAIN, CHURN) == "channels/dev/main/churn/@/"
 
 
+def test_names_that_hold_a_digest_are_told_from_others() -> None:
+    content = names.Digest("f" * 64)
+    copy = layout.environment_key(DEV, 1, ANN, DIGEST, content).rpartition("/")[2]
+    header = layout.header(CHURN, ONE, DEV, 2, "00" * 16, content).rpartition("/")[2]
+    approval = layout.approval(CHURN, ONE, DEV, content).rpartition("/")[2]
+    assert copy.startswith(layout.copies_for(DIGEST))
+    for name in (copy, header, approval):
+        assert layout.is_copy(name) is (name == copy)
+        assert (layout.parse_header(name) == "00" * 16) is (name == header)
+        assert layout.is_approval(name) is (name == approval)
+        assert layout.fits_content(f"some/folder/{name}", content)
+        assert not layout.fits_content(name, DIGEST)
+        for bent in (name.upper(), name + "x", name[1:], "a/" + name, name + "\n"):
+            assert not layout.is_copy(bent)
+            assert layout.parse_header(bent) is None
+            assert not layout.is_approval(bent)
+    for short in ("", "-", ".age", "x-fff.age", "x-" + "f" * 31):
+        assert not layout.fits_content(short, content)
+
+
 def test_a_model_below_another_never_meets_its_versions() -> None:
     assert layout.versions(names.model("nepse/3")) == "models/nepse/3/@/"
     assert layout.version(names.model("nepse"), names.version("3")) == "models/nepse/@/3/"
@@ -72,3 +92,10 @@ def test_the_longest_names_fit_every_store() -> None:
     ):
         assert len(name) <= limits.STORE_NAME_CHARS
         assert all(len(part) <= 255 for part in name.split("/"))
+
+
+def test_adoptions_lie_beside_approvals_under_their_own_digest() -> None:
+    name = layout.adoption(CHURN, ONE, DIGEST)
+    assert name == f"models/churn/@/1/adoptions/{DIGEST}.json"
+    assert layout.is_approval(name.removeprefix(layout.adoptions(CHURN, ONE)))
+    assert layout.slots(DEV) == "channels/dev/"

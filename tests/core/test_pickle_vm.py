@@ -6,6 +6,7 @@ import io
 import pickle
 import pickletools
 import struct
+import sys
 from typing import Any
 
 import joblib
@@ -18,7 +19,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from vault.core import joblib_container, pickle_opcodes, pickle_trace, pickle_vm
+from vault.core import compression, joblib_container, pickle_keys, pickle_opcodes, pickle_trace, pickle_vm
 from vault.errors import PickleRefused
 
 DATA = np.random.default_rng(0).normal(size=(50, 3))
@@ -230,6 +231,8 @@ def test_every_opcode_is_executed_or_refused_by_name() -> None:
         (b"\x80\x06N.", "protocol 6"),
         (P + P + b"N.", "protocol 4"),
         (P + b"N", "before its STOP"),
+        (P + b"NK", "before its STOP"),
+        (P + b"\x8c\x05abc.", "beyond its end"),
         (P + b".", "left over"),
         (P + b"NN.", "left over"),
         (P + b"(N.", "left over"),
@@ -237,8 +240,13 @@ def test_every_opcode_is_executed_or_refused_by_name() -> None:
         (P + b"N.\x00", "goes on after"),
         (P + b"h\x00.", "not there"),
         (P + b"0.", "not there"),
-        (P + b"N(0.", "below a mark"),
-        (P + b"N(\x85.", "below a mark"),
+        (P + b"N(0.", "not there"),
+        (P + b"N(\x85.", "not there"),
+        (P + b"NN(\x86.", "not there"),
+        (P + b"NNN(\x87.", "not there"),
+        (P + b"N(q\x00.", "not there"),
+        (P + b"N(\x94.", "not there"),
+        (P + b"Nq\x01.", "out of order"),
         (P + b"t.", "not there"),
         (P + b"N\x94N\x94q\x00.", "twice"),
         (P + b"X\xff\xff\xff\xffabc.", "beyond its end"),
@@ -267,6 +275,7 @@ def test_every_opcode_is_executed_or_refused_by_name() -> None:
         (P + b"]K\x01K\x02s.", "plain value"),
         (P + b"}]K\x01s.", "has a key"),
         (P + b"\x8f(]\x90.", "has a key"),
+        (P + b"](K\x01\x90.", "plain value"),
         (P + b"(]\x91.", "has a key"),
         (P + b"\x95" + struct.pack("<Q", 100) + b"N.", "beyond its end"),
         (P + b"\x95" + struct.pack("<Q", 12) + b"\x95" + struct.pack("<Q", 2) + b"NN.", "inside another"),
@@ -329,7 +338,7 @@ def test_tampered_array_wrappers_are_refused(change: dict[str, Any]) -> None:
 
 
 def test_bombs_are_capped() -> None:
-    content = b"\x80\x04" + bytes(20_000_000)
+    content = b"\x80\x04" + bytes(6_000_000)
     import bz2
     import gzip
     import lzma
@@ -345,9 +354,61 @@ def test_bombs_are_capped() -> None:
         refused(compress(compress(pickle.dumps(1))), joblib=True)
 
 
+@pytest.mark.parametrize(
+    "weak",
+    [
+        lambda index: index * (2**61 - 1) + 2**61,
+        lambda index: (index, 1),
+        lambda index: frozenset([index]),
+    ],
+)
+def test_keys_that_collide_at_will_are_few(weak: Any) -> None:
+    few = {weak(index): None for index in range(1, 200)}
+    assert evaluate(pickle.dumps(few, 4)) == few
+    with pytest.raises(PickleRefused, match="collide"):
+        evaluate(pickle.dumps([dict.fromkeys([weak(index)]) for index in range(1, 10_200)], 4))
+    assert pickle_keys.collides_at_will(1j)
+    assert pickle_keys.collides_at_will(np.complex64(1))
+    assert not pickle_keys.collides_at_will(np.int64(1))
+    many = dict.fromkeys([*map(str, range(20_000)), *range(20_000), *map(float, range(20_000))])
+    assert evaluate(pickle.dumps(many, 4)) == many
+
+
+def test_pickles_of_recursive_tuples_drop_what_they_began() -> None:
+    for length in (1, 2, 3, 4):
+        loop: list[Any] = []
+        whole = (*range(length - 1), loop)
+        loop.append(whole)
+        for protocol in (3, 4, 5):
+            found = evaluate(pickle.dumps(whole, protocol))
+            assert found[-1][0] is found
+
+
 def test_containers_that_are_not_read_are_refused() -> None:
-    for head in (b"\x04\x22\x4d\x18", b"ZF0x2", b"hello", b""):
+    for head in (b"ZF0x2", b"hello", b"", b"\x78\x00", b"\x78"):
         refused(head + bytes(50), "neither", joblib=True)
+
+
+def test_lz4_is_read_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lz4")
+    content = pickle.dumps(list(range(100_000)))
+    buffer = io.BytesIO()
+    joblib.dump(list(range(100_000)), buffer, compress=("lz4", 3))
+    packed = buffer.getvalue()
+    assert bytes(joblib_container.unpack(packed))[-1000:] == content[-1000:]
+    for damaged in (packed[:-5], packed + b"x", packed * 2, packed[:4] + b"\xff" * 50, packed[:300] + packed):
+        with pytest.raises(PickleRefused):
+            joblib_container.unpack(damaged)
+    with pytest.raises(PickleRefused, match="unpacks to more"):
+        joblib_container.unpack(packed, limit=1000)
+    opened = compression.unpacker(packed)
+    assert opened is not None
+    assert opened.decompress(packed[:10], 100) == b""
+    assert opened.needs_input  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lz4.frame", None)
+    with pytest.raises(PickleRefused, match="neither") as caught:
+        joblib_container.unpack(packed)
+    assert caught.value.hint == "Install lz4."
 
 
 @settings(deadline=None, max_examples=400)

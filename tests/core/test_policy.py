@@ -32,7 +32,7 @@ def of(*rules: Rule, models: tuple[str, ...] | None = None) -> Policy:
         **{
             name: getattr(built, name)
             for name in Policy.__dataclass_fields__
-            if name not in ("members", "roles", "_owner_of_key")
+            if name not in ("members", "roles", "grants", "_owner_of_key")
         },
         members={ann.name: ann},
         roles={role: rules},
@@ -136,6 +136,12 @@ def test_publishing_somewhere_is_told_from_publishing_nowhere(team: Policy) -> N
     assert policy.may_publish_somewhere(team, Principal("dora"), CHURN)
     assert policy.may_publish_somewhere(team, Principal("robot"), CHURN)
     assert not policy.may_publish_somewhere(team, Principal("rex"), CHURN)
+
+
+def test_adopting_somewhere_is_told_from_adopting_nowhere() -> None:
+    adopting = of(rule("adopt", env=(DEV,), models=("churn",)))
+    assert policy.may_adopt_somewhere(adopting, Principal("ann"), CHURN)
+    assert not policy.may_adopt_somewhere(adopting, Principal("ann"), NABIL)
 
 
 def test_a_services_act_is_its_owners(team: Policy) -> None:

@@ -12,7 +12,7 @@ from tests.builders import Built
 from vault.core import limits, policy, policy_document
 from vault.core.names import Digest, Environment, Principal
 from vault.core.policy import ApprovalRule, Key, LogHead, Policy, Requirements
-from vault.errors import Malformed, NotFound, Refused, Unavailable
+from vault.errors import DigestMismatch, Malformed, NotFound, Refused, Unavailable
 
 WEAK = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
@@ -154,7 +154,7 @@ def test_a_policy_is_signed_by_the_root_threshold_of_its_vault_under_its_own_num
         policy_document.verify(built.trusted, 9, write(built, 9, "ann"))
     assert caught.value.code == "untrusted-signer"
     for data in (write(built, 8), write(built, 9, vault=Digest("0" * 64))):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(DigestMismatch) as caught:
             policy_document.verify(built.trusted, 9, data)
         assert caught.value.code == "misplaced"
 

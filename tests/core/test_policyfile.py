@@ -1,13 +1,16 @@
 """Policy files: a strict subset of YAML, a closed vocabulary, and errors that name the line."""
 
+from pathlib import Path
+
 import pytest
 
 from tests import builders
 from tests.builders import DEV, PROD
 from vault import policyfile
+from vault.core import names
 from vault.core.names import Principal
-from vault.core.policy import NO_REQUIREMENTS, ApprovalRule, Requirements, Rule
-from vault.errors import Malformed
+from vault.core.policy import NO_REQUIREMENTS, ApprovalRule, LogHead, Requirements, Rule
+from vault.errors import Malformed, NotFound, Unavailable
 
 FULL = """
 roles:
@@ -162,3 +165,97 @@ def test_a_policy_that_no_client_would_accept_makes_no_vault(text: str) -> None:
 def test_a_policy_without_an_owner_makes_no_vault() -> None:
     with pytest.raises(ValueError, match="no principal 'owner'"):
         builders.solo(policy="roles: {}")
+
+
+# --- keys over time, lines, tests ---
+
+ROOT_HASH = "0" * 64
+HEAD = f"{{origin: log, size: 5, root: {ROOT_HASH}}}"
+TEST = "{who: ann, action: load, model: churn, env: dev, allowed: true}"
+
+
+def test_keys_are_revoked_and_retired_by_id() -> None:
+    entry = f"revoked: [{'a' * 16}, 'sha256:{'b' * 64}'], retired: {{{'c' * 20}: {HEAD}}}"
+    ann = policyfile.parse(f"principals: {{ann: {{{entry}}}}}", "team.yaml").principals[Principal("ann")]
+    assert ann.revoked == ("a" * 16, "b" * 64)
+    assert ann.retired == {"c" * 20: LogHead("log", 5, names.Digest(ROOT_HASH))}
+    view = policyfile.view(policyfile.parse(f"principals: {{ann: {{revoked: [{'a' * 16}]}}}}", "it"))
+    assert view.revoked == {"ann": ("a" * 16,)}
+    assert view.retired == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("revoked: [abc]", "is no key id"),
+        (f"revoked: [{'A' * 16}]", "is no key id"),
+        (f"revoked: [{'a' * 65}]", "is no key id"),
+        ("retired: [a]", "a mapping from key ids"),
+        (f"retired: {{abc: {HEAD}}}", "is no key id"),
+        (f"retired: {{{'a' * 16}: {{origin: log, size: 5}}}}", "an origin, a size and a root"),
+        (f"retired: {{{'a' * 16}: {{origin: log, size: many, root: {ROOT_HASH}}}}}", "whole number"),
+        (f"retired: {{{'a' * 16}: {{origin: log, size: 5, root: abc}}}}", "is not a SHA-256 digest"),
+    ],
+)
+def test_keys_that_no_id_names_are_refused(entry: str, reason: str) -> None:
+    message = refused(f"principals:\n  ann:\n    {entry}\n").message
+    assert message.startswith("team.yaml, line 3: ")
+    assert reason in message
+
+
+def test_every_part_keeps_the_line_of_its_name() -> None:
+    found = policyfile.parse(FULL, "team.yaml")
+    assert found.file == "team.yaml"
+    assert {place: found.lines[place] for place in found.lines if place[0] == "role"} == {
+        ("role", "ml-engineer"): 3,
+        ("role", "ml-engineer", "0"): 5,
+        ("role", "ml-engineer", "1"): 6,
+        ("role", "loader"): 7,
+        ("role", "loader", "0"): 7,
+        ("role", "nothing"): 8,
+    }
+    assert found.lines["environment", "prod"] == 12
+    assert found.lines["environment", "prod", "approvals"] == 14
+    assert found.lines["environment", "prod", "max_age_days"] == 20
+    assert found.lines["principal", "server"] == 23
+
+
+def test_expected_decisions_are_read() -> None:
+    text = f"- {TEST}\n- {{who: b, action: promote, model: a/b, from: dev, env: prod, allowed: false}}\n"
+    first, second = policyfile.parse_tests(text, "team.test.yaml")
+    assert (first.who, first.action, first.model, first.environment) == ("ann", "load", "churn", DEV)
+    assert (first.source, first.allowed, first.line) == (None, True, 1)
+    assert (second.source, second.environment, second.allowed, second.line) == (DEV, PROD, False, 2)
+    assert policyfile.parse_tests("[]", "team.test.yaml") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{}", "a list of expected decisions"),
+        ("- a", "a mapping is expected"),
+        (f"- {TEST.replace('who: ann, ', '')}", "has who too"),
+        ("- {who: ann}", "has action, model, env, allowed too"),
+        (f"- {TEST.replace('load', 'fly')}", "'fly' is not one of"),
+        (f"- {TEST.replace('true', 'maybe')}", "'maybe' is not one of"),
+        (f"- {TEST.replace('env:', 'from: dev, env:')}", "only a promotion has 'from'"),
+        (f"- {TEST.replace('env:', 'when: now, env:')}", "unknown key 'when'"),
+    ],
+)
+def test_what_is_no_expected_decision_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        policyfile.parse_tests(text, "team.test.yaml")
+    assert caught.value.message.startswith("team.test.yaml, line 1: ")
+    assert reason in caught.value.message
+
+
+def test_files_that_cannot_be_read_say_so(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        policyfile.read(tmp_path / "team.yaml")
+    with pytest.raises(Unavailable):
+        policyfile.read(tmp_path)
+    (tmp_path / "team.yaml").write_bytes(b"\xff")
+    with pytest.raises(Malformed, match="UTF-8"):
+        policyfile.read(tmp_path / "team.yaml")
+    (tmp_path / "team.yaml").write_text("roles: {}")
+    assert policyfile.read(tmp_path / "team.yaml") == "roles: {}"

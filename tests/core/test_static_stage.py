@@ -155,3 +155,25 @@ def test_a_global_that_is_never_loaded_is_refused_even_where_it_is_pinned_and_al
     everything = Allowance(formats=frozenset({"pickle"}), pickle_globals=frozenset({"os.system"}))
     with pytest.raises(FormatRefused, match=r"os\.system, which is never loaded"):
         check("m.pkl", b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "os.system", allowance=everything)
+
+
+@pytest.mark.parametrize(
+    ("path", "declared", "data"),
+    [
+        ("a.bin", "data", b"anything"),
+        ("a.bin", "data", b"PK\x03\x04 damaged"),
+        ("a.pkl", "pickle", b"\x80\x04N."),
+        ("a.joblib", "joblib", b"\x80\x04N."),
+        ("a", "a format of tomorrow", b"{}"),
+    ],
+)
+def test_what_is_pulled_may_be_anything_that_it_says_it_is(path: str, declared: str, data: bytes) -> None:
+    static_stage.check_pulled(path, declared, memoryview(data), "churn:1")
+
+
+@pytest.mark.parametrize("declared", ["data", "text", "json", "onnx", "torch", "a format of tomorrow"])
+def test_what_can_run_code_is_not_pulled_as_something_else(declared: str) -> None:
+    with pytest.raises(FormatRefused) as caught:
+        static_stage.check_pulled("a.bin", declared, memoryview(b"\x80\x04N."), "churn:1")
+    assert (caught.value.code, caught.value.subject) == ("format-refused", "churn:1")
+    assert caught.value.message.startswith("churn:1: a.bin is declared as")

@@ -1,5 +1,7 @@
 """Strict JSON: one spelling for every value, every size bounded, nothing but `Malformed` raised."""
 
+import tracemalloc
+
 import pytest
 
 from vault.core import limits, strict_json
@@ -110,6 +112,8 @@ def test_items_are_bounded_over_the_whole_document() -> None:
     two = b'{"a":' + one + b',"b":[' + b",".join([b"{}"] * half) + b"]}"
     strict_json.parse(two)
     assert "items" in refused(b"[" + one + b"," + two + b"]").message
+    pairs = b",".join(b'"%d":0' % number for number in range(limits.JSON_ITEMS // 2 + 1))
+    assert "items" in refused(b"{" + pairs + b"}", canonical=False).message
 
 
 def test_strings_and_keys_are_bounded() -> None:
@@ -142,3 +146,20 @@ def test_encode_raises_for_what_no_reader_would_accept(value: strict_json.JSONVa
 def test_messages_without_a_subject_speak_of_a_document() -> None:
     with pytest.raises(Malformed, match="A document is not strict JSON"):
         strict_json.parse(b"x")
+
+
+def test_too_many_items_are_refused_before_any_is_built() -> None:
+    text = b'{"a":[' + b"{}," * 8_000_000 + b"{}]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(Malformed, match="more than 200,000 items"):
+            strict_json.parse(text, limit=len(text), canonical=False)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * len(text)
+
+
+def test_commas_and_brackets_inside_text_are_no_items() -> None:
+    text = b'{"a":"' + b'\\"[{,' * (limits.JSON_ITEMS // 2) + b'"}'
+    assert strict_json.parse(text) == {"a": '"[{,' * (limits.JSON_ITEMS // 2)}

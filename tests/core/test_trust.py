@@ -9,7 +9,6 @@ from vault.core import envelope, limits, names, trust
 from vault.core.names import Digest, Principal
 from vault.core.trust import Root, RootKey, TrustedRoot
 from vault.errors import (
-    BadSignature,
     DigestMismatch,
     Malformed,
     Refused,
@@ -150,14 +149,14 @@ def test_a_successor_is_signed_by_the_old_root_and_by_itself() -> None:
 def test_a_successor_follows_the_very_root_before_it(change: dict[str, int]) -> None:
     current = trusted(first(ANN))
     following = replace(successor(current, ANN), **change)  # type: ignore[arg-type]
-    with pytest.raises(BadSignature) as caught:
+    with pytest.raises(DigestMismatch) as caught:
         trust.verify_next(current, 2, sign(following, ANN))
     assert caught.value.code == "misplaced"
 
 
 def test_the_first_root_served_again_is_no_successor() -> None:
     root = first(ANN)
-    with pytest.raises(BadSignature):
+    with pytest.raises(DigestMismatch):
         trust.verify_next(trusted(root), 2, sign(root, ANN))
 
 

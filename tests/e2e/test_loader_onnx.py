@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     GradientBoostingClassifier,
@@ -18,9 +19,10 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Perceptron, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import SVC, LinearSVC
 
 from tests.e2e.loader_parts import admitted, prices, trusted
 from vault.core import onnx_walk
@@ -138,11 +140,22 @@ def test_numbers_are_narrowed_silently_only_where_nothing_is_lost() -> None:
 
 def test_no_probabilities_where_there_are_none() -> None:
     run = loaded(Ridge().fit(TABLE, TARGET), TABLE)
-    with pytest.raises(AttributeError, match="classifier"):
+    with pytest.raises(AttributeError, match="no probabilities"):
         run.predict_proba(TABLE)
     assert not hasattr(run, "classes_")
     assert "OnnxModel" in repr(run)
     assert len(run.run({"X": TABLE.astype(np.float32)})) == 1
+
+
+@pytest.mark.parametrize(
+    "model", [LinearSVC(), SVC(), Perceptron(), KMeans(2, n_init=1)], ids=lambda model: type(model).__name__
+)
+def test_scores_are_not_offered_as_probabilities(model: Any) -> None:
+    model.fit(TABLE, TARGET > 0)
+    run = loaded(model, TABLE)
+    assert not hasattr(model, "predict_proba")
+    assert not hasattr(run, "predict_proba")
+    assert (run.predict(TABLE) == model.predict(TABLE)).mean() > 0.95
 
 
 def test_booleans_come_back_as_booleans() -> None:

@@ -1,6 +1,7 @@
 """Every code that an error may carry is caused here, through the code that raises it."""
 
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -13,8 +14,10 @@ from tests import builders
 from tests.builders import NOW, Built
 from tests.house.source_tree import modules
 from vault import policyfile, settings
-from vault.actions import objects, opening
+from vault.actions import applying, converting, draft_files, drafting, objects, opening
+from vault.actions.convert_messages import ready
 from vault.actions.loading import LoadedPackage
+from vault.confinement import child, landlock
 from vault.core import (
     age,
     ed25519,
@@ -184,6 +187,12 @@ def rollback() -> object:
     return built.read("churn@prod")
 
 
+def unattested() -> object:
+    built = environment(fresh="refuse")
+    built.promote("churn:1")
+    return built.read("churn@prod")
+
+
 def key_mismatch() -> object:
     """Put another file's header where the header of every file lies."""
     built = solo()
@@ -234,6 +243,20 @@ def missing_library() -> object:
         return arrays.dump_sample([[1.0]])
 
 
+def conversion_failed() -> object:
+    """Let the confined process crash."""
+    crashed = child.Ended(memoryview(ready(7, True)), "", -11)
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(child, "run", return_value=crashed):
+        path = Path(folder, "model.pkl")
+        path.write_bytes(b"\x80\x04N.")
+        return converting.convert(path, unsafe_no_sandbox=True)
+
+
+def no_sandbox() -> object:
+    with mock.patch.object(landlock, "abi", return_value=0):
+        return converting.convert("model.pkl")
+
+
 def not_trusted() -> object:
     found = settings.load_settings(flags={}, environ={}, cwd=Path("/"))
     return opening.open_session(found, solo().store, allow=Allowance(), environment=builders.DEV)
@@ -242,6 +265,17 @@ def not_trusted() -> object:
 def no_key() -> object:
     built = solo()
     return built.session(None).identity
+
+
+def outage() -> object:
+    built = solo()
+    built.promote("churn:1")
+    without = policyfile.shipped("solo").replace("  prod:\n", "  other:\n").replace("prod]", "other]")
+    source = policyfile.parse(without.replace("to: prod", "to: other"), "it")
+    owner = built.owner
+    draft = drafting.policy_draft(built.session(), source, {})
+    signed = draft_files.with_signature(draft, Digest(owner.key_id), owner.sign)
+    return applying.apply(built.session(), [signed])
 
 
 CAUSES: dict[str, Callable[[], object]] = {
@@ -271,6 +305,7 @@ CAUSES: dict[str, Callable[[], object]] = {
     "not-promoted": lambda: team().read("churn:1", env="prod"),
     "barred": barred,
     "approvals-missing": lambda: team().promote("churn:1", who="rex"),
+    "outage": outage,
     "requirement-unsupported": lambda: environment(load_test=True).promote("churn:1"),
     "format-refused": lambda: formats.check("a.onnx", "json", b"{}"),
     "format-content": lambda: static_stage.observe("onnx", b"\xff" * 9, Allowance(), "it"),
@@ -280,9 +315,12 @@ CAUSES: dict[str, Callable[[], object]] = {
         "pickle", {"numpy": "1"}, {"numpy": "2"}, strict=False, subject="it"
     ),
     "pickle-refused": lambda: static_stage.observe("pickle", b"\x80\x02N.", Allowance(), "it"),
+    "conversion-failed": conversion_failed,
+    "no-sandbox": no_sandbox,
     "rollback": rollback,
     "withheld": withheld,
     "expired": expired,
+    "heads-expired": unattested,
     "memory-damaged": lambda: memory_format.parse(b"{}", "0" * 64, "it"),
     "not-trusted": not_trusted,
     "not-found": lambda: solo().read("fraud:1"),

@@ -196,6 +196,10 @@ def policies() -> list[bytes]:
     return [policyfile.shipped("solo").encode(), builders.TEAM.encode()]
 
 
+def policy_tests() -> list[bytes]:
+    return [policyfile.shipped("team.test").encode()]
+
+
 def settings_files() -> list[bytes]:
     return [
         b'vault = "models/"\nenv = "dev"\n[display]\ncolor = "never"\nprogress = false\n',
@@ -207,8 +211,13 @@ def read_policy(data: bytes) -> object:
     return policyfile.parse(data.decode("utf-8", "replace"), "it")
 
 
+def read_policy_tests(data: bytes) -> object:
+    return policyfile.parse_tests(data.decode("utf-8", "replace"), "it")
+
+
 WRITTEN: dict[str, tuple[Valid, Callable[[bytes], object]]] = {
     "policy file": (policies, read_policy),
+    "expected decisions": (policy_tests, read_policy_tests),
     "project settings": (settings_files, lambda data: settings_format.parse_project(data, "it")),
     "user settings": (settings_files, lambda data: settings_format.parse_user(data, "it")),
 }

@@ -10,11 +10,11 @@ from vault.actions.session import Session
 from vault.core import admission, ciphertext_tree, layout, limits, memory_format, names
 from vault.core.in_force import Channel, Signed
 from vault.core.manifest import METADATA
-from vault.core.names import Digest, Model, Reference, Version
+from vault.core.names import Digest, Environment, Model, Reference, Version
 from vault.core.records import SealingRecord
 from vault.core.stages import Target, Verified
 from vault.core.trust import Skipped
-from vault.errors import NotFound, Refused, VaultError
+from vault.errors import Expired, NotFound, Refused, VaultError
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,9 @@ def check(session: Session, reference: Reference | None, *, data: bool) -> Repor
     if reference is not None:
         checker.reference(reference)
         return report
+    for rule in trust.policy.environments.values():
+        if rule.require.fresh is not None:
+            checker.heads(rule.name)
     listed = [
         (model, version) for model in models(session) for version in resolving.version_names(session, model)
     ]
@@ -153,26 +156,41 @@ class _Checker:
         for version in listed if reference.digest is not None else listed[:1]:
             self.version(model, version)
 
+    def heads(self, environment: Environment) -> None:
+        """Check the heads of an environment that asks for them; a lapse is bad where it stops loads."""
+        subject = f"heads of {environment}"
+        try:
+            state = self._session.resolve(environment).freshness
+        except VaultError as error:
+            self._report.bad(error, subject)
+            return
+        self._report.skip(self._session.heads_skipped(environment))
+        if state is None or state.fresh or state.mode == "warn":
+            self._report.ok(subject, "fresh" if state is None or state.fresh else state.lapse)
+        else:
+            self._report.bad(Expired(f"Loads may stop: {state.lapse}.", code="heads-expired"), subject)
+
     def channel(self, where: Channel) -> Version | None:
         """Check a channel's records; give the version in force."""
-        resolved = self._session.resolve(where.environment)
         try:
+            resolved = self._session.resolve(where.environment)
             authorised = resolving.anybody(resolved, where.model)
-            found, skipped = resolving.channel(self._session, authorised, where)
-            self._session.remember(resolved, (where, found))
+            found = resolving.channel(self._session, authorised, where)
+            self._session.remember(resolved, (where, found.head))
         except VaultError as error:
             self._report.bad(error, str(where))
             return None
-        self._report.skip(skipped)
-        if found is None:
+        self._report.skip(found.skipped)
+        if found.head is None:
             return None
-        version = found.record.version
+        version = None if found.naming is None or found.manifest is None else found.naming.record.version
         if version is None:
             self._report.ok(str(where), "names nothing: withdrawn")
             return None
         try:
+            target = Target(version, found.manifest, found.naming)
             data = resolving.read_manifest(self._session, where.model, version)
-            admission.verify(authorised, Target(version, found.record.manifest, found), data)
+            resolving.verify(self._session, authorised, target, data)
         except VaultError as error:
             self._report.bad(error, str(where))
             return None
@@ -200,8 +218,11 @@ class _Checker:
             self._refused(refusal, subject, counts=asked or self._known(model, version))
             return
         try:
-            verified = admission.verify(
-                resolving.anybody(resolved, model), Target(version, None, None, open=False), data
+            verified = resolving.verify(
+                self._session,
+                resolving.anybody(resolved, model),
+                Target(version, None, None, open=False),
+                data,
             )
         except Refused as refusal:
             self._refused(refusal, subject, counts=asked or self._known(model, version))

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vault import memory, policyfile
+from vault.actions import applying, ballots, draft_files
 from vault.actions import init as new_vault
-from vault.actions.init import Joining
+from vault.actions.draft_files import Draft
+from vault.actions.init import ALONE, Founders, Joining
 from vault.actions.opening import clock, passphrases, unlocker
 from vault.actions.session import HeldIdentity
 from vault.core import names
@@ -20,6 +22,7 @@ from vault.keys import identity_file, recipients
 from vault.ports import Store
 from vault.settings import Settings
 
+FOUNDING_DRAFTS = (Path("policy-1.json"), Path("root-1.json"))
 RECIPIENT_KINDS: Mapping[str, recipients.Kind] = {"hybrid": "mlkem768x25519", "x25519": "x25519"}
 
 
@@ -65,13 +68,25 @@ def user_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class NewVault:
-    """What `init` made: the vault's id and where the recovery identity was written."""
+    """What `init` made: the vault's id and where the recovery identity was written.
+
+    Where other founders must sign first, `drafts` are the files that they sign.
+    """
 
     vault: Digest
     location: str
     identity: Path | None
     recovery: Path
     made_identity: bool
+    drafts: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A vault that `found_by_drafts` founded."""
+
+    vault: Digest
+    location: str
 
 
 def found_vault(
@@ -84,25 +99,33 @@ def found_vault(
     protect: bool,
     recovery: Path | None,
     policy: str | None,
+    starter: str = "solo",
+    founders: Founders = ALONE,
 ) -> tuple[NewVault, HeldIdentity]:
     """Make an identity if there is none, found a vault in an empty store, write its recovery key, and pin it.
 
-    `policy` is the path of a policy file; without one it is the shipped `solo`.
+    `policy` is the path of a policy file; without one it is the shipped `starter`.
+    Where other founders must sign, what is written is not a vault yet, and is not pinned.
 
     Raises:
-        Conflict: there is a vault already, or the recovery file exists.
+        Conflict: there is a vault already, one that is gone is trusted here, or the recovery file exists.
         ValueError, Malformed, NoUsableKey, Unavailable: see `new_identity` and `actions.init.init`.
     """
     if kind not in RECIPIENT_KINDS:
         raise ValueError(f"A recipient is one of {', '.join(RECIPIENT_KINDS)}, not {kind!r}.")
     source = policyfile.parse(
-        policyfile.shipped("solo") if policy is None else _read_policy(Path(policy)),
-        policy or "solo.yaml",
+        policyfile.shipped(starter) if policy is None else _read_policy(Path(policy)),
+        policy or f"{starter}.yaml",
     )
+    places = FOUNDING_DRAFTS if founders.threshold > 1 else ()
+    for target in places:
+        if target.exists():
+            raise Conflict(f"{target} exists and was left as it is.", subject=str(target))
     pins = memory.Pins(found.config_dir)
     if found.config_dir is None and recovery is None:
         raise NoUsableKey("There is no home folder to keep the identity and the recovery key in.")
     new_vault.check_empty(store)
+    pins.check_free(store.location)
     unlock = unlocker(found)
     owner: HeldIdentity
     if unlock is not None:
@@ -123,13 +146,35 @@ def found_vault(
         source,
         kind=RECIPIENT_KINDS[kind],
         services=services,
+        founders=founders,
         now=names.time_text(clock()),
         random=secrets.token_bytes,
         keep_recovery=lambda text: _write_recovery(place, text, store.location),
     )
-    if found.config_dir is not None:
+    for target, draft in zip(places, result.drafts, strict=True):
+        draft_files.write_new(target, draft)
+    if found.config_dir is not None and not places:
         pins.add(store.location, result.vault, now=clock())
-    return NewVault(result.vault, store.location, found.identity, place, made), owner
+    return NewVault(result.vault, store.location, found.identity, place, made, places), owner
+
+
+def found_by_drafts(found: Settings, store: Store, drafts: Sequence[Draft]) -> Begun:
+    """Found the vault whose first policy and root enough founders have signed, and pin it.
+
+    Raises:
+        UntrustedSigner: `threshold-not-met`.
+        Conflict: there is another vault, or another is trusted at this place.
+        DigestMismatch, ValueError, Unavailable: see `applying.found_vault`.
+    """
+    pins = memory.Pins(found.config_dir)
+    known = pins.get(store.location)
+    vault = ballots.founding(drafts).vault
+    if known is not None and known.root != vault:
+        pins.check_free(store.location)
+    applying.found_vault(store, drafts)
+    if found.config_dir is not None:
+        pins.add(store.location, vault, now=clock())
+    return Begun(vault, store.location)
 
 
 def _read_policy(path: Path) -> str:

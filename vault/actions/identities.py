@@ -1,4 +1,4 @@
-"""Look at the identity files of a user, take one in, and pass the public half of one on."""
+"""Look at the identity files of a user, take one in, change a passphrase, pass a public half on."""
 
 import os
 from collections.abc import Sequence
@@ -7,11 +7,12 @@ from pathlib import Path
 
 from vault.actions import local_files
 from vault.actions.init import Joining
+from vault.actions.opening import passphrases
 from vault.core import ed25519, identity_format, limits, public_identity
 from vault.core.names import Principal
 from vault.core.public_identity import PublicIdentity
 from vault.errors import Conflict, Malformed, NoUsableKey, Unavailable
-from vault.keys import identity_file, recipients
+from vault.keys import identity_file, passphrase, recipients
 from vault.settings import IDENTITY_FILE, Settings
 
 
@@ -94,6 +95,36 @@ def joining(path: Path, name: Principal) -> Joining:
     with local_files.view(path) as whole:
         found = public_identity.parse(bytes(whole[: limits.IDENTITY_FILE_BYTES + 1]), str(path))
     return Joining(name, found.public.raw, found.recipient)
+
+
+def change_passphrase(path: Path, found: Settings, *, new_file: Path | None, protect: bool) -> IdentityRow:
+    """Give an identity file another passphrase; the old one is asked for as the settings say.
+
+    The new one is read from `new_file`, else asked for twice, empty for none; without `protect` there is
+    none. Copies of the file keep the passphrase that they have.
+
+    Raises:
+        Conflict: the file was changed meanwhile.
+        NoUsableKey: there is no such file, the old passphrase is wrong, or no new one is to be had.
+        Malformed: it is no identity file (`malformed-identity`).
+        Unavailable: it cannot be replaced; it is as it was.
+    """
+    source = passphrase.source(file=new_file)
+
+    def new(identity: identity_file.Identity) -> bytes | None:
+        if not protect:
+            return None
+        try:
+            return source.create(f"the identity {identity.name}")
+        except NoUsableKey as error:
+            raise NoUsableKey(
+                f"There is no new passphrase: {error.message[0].lower()}{error.message[1:]}",
+                subject=error.subject,
+                hint="Type it at a terminal, or use --new-passphrase-file or --no-passphrase.",
+            ) from None
+
+    identity_file.protect(path, passphrases(found), new)
+    return describe(path)
 
 
 def take_in(source: Path, found: Settings) -> Path:

@@ -1,16 +1,19 @@
 """Make a vault: a root, a policy, environment keys and a recovery key; nothing is asked of one person."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from vault.actions import keyring, objects
+from vault.actions import draft_files, keyring, objects
+from vault.actions.draft_files import Draft
 from vault.actions.session import HeldIdentity
-from vault.core import ed25519, envelope, layout, policy, policy_document, strict_json, trust
+from vault.core import ed25519, envelope, layout, limits, policy, policy_document, strict_json, trust
 from vault.core.names import Digest, Environment, Principal
 from vault.core.policy import EnvironmentRule, Epoch, Key, Member, Policy
 from vault.core.policy import Recipient as RecipientId
 from vault.core.trust import Root, RootKey
-from vault.errors import Conflict, NotFound
+from vault.errors import Conflict, NotFound, Refused, Unavailable
 from vault.keys import recipients
 from vault.keys.recipients import Identity, Recipient
 from vault.policyfile import PolicySource, PrincipalSource
@@ -18,6 +21,7 @@ from vault.ports import Random, Store
 
 OWNER = Principal("owner")
 FORMAT = 1
+_README: Final = b"This folder is a model artifact vault."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,30 @@ class Joining:
 
 @dataclass(frozen=True, slots=True)
 class Founded:
-    """A new vault: its id (the digest of root 1), and the public half of its recovery identity."""
+    """A new vault: its id (the digest of root 1), and the public half of its recovery identity.
+
+    Where others must sign its first root and policy, it begins with these `drafts`.
+    """
 
     vault: Digest
     recovery_recipient: str
+    drafts: tuple[Draft, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Founders:
+    """Who is there from the start beside the owner.
+
+    `keys` are those of principals whom the policy file names, `holders` the other
+    holders of the root, of whom with the owner `threshold` must sign.
+    """
+
+    keys: Mapping[Principal, Sequence[Joining]] = field(default_factory=dict)
+    holders: tuple[Joining, ...] = ()
+    threshold: int = 1
+
+
+ALONE: Final = Founders()
 
 
 def init(
@@ -44,26 +68,30 @@ def init(
     *,
     kind: recipients.Kind,
     services: Sequence[Joining] = (),
+    founders: Founders = ALONE,
     now: str,
     random: Random,
     keep_recovery: Callable[[str], None],
 ) -> Founded:
-    """Write a new vault into an empty store; the policy is the last thing written, and the README after it.
+    """Write a new vault into an empty store, or where this owner's `init` was ended before it was through.
 
     `keep_recovery` is given the recovery identity before anything is written.
     `kind` is the age recipient kind of environment and recovery keys. Each of
     `services` becomes a service of the owner's, with the policy's role `loader`.
+    With a threshold of more than one the vault is not there yet: what it needs is,
+    and its first policy and root are drafts that the other founders sign.
 
     Raises:
-        Conflict: there is a vault already.
+        Conflict: there is a vault already, or what somebody else, or more than an `init`, left of one.
         ValueError: the identity's age key is of another kind, or the policy has no owner.
         Malformed: the policy does not hold together, so that no client would accept it.
-        Unavailable: the store failed; run it again in an empty place.
+        Unavailable: the store failed; run it again.
     """
-    check_empty(store)
+    left = _unfinished(store, owner)
     people = [Joining(owner.name, owner.public, owner.recipient), *services]
-    parsed = {entry.name: recipients.parse_recipient(entry.recipient) for entry in people}
-    for name, found in parsed.items():
+    joined = [entry for name in source.principals for entry in founders.keys.get(name, ())]
+    parsed = [(entry.name, recipients.parse_recipient(entry.recipient)) for entry in (*people, *joined)]
+    for name, found in parsed:
         if found.kind != kind:
             raise ValueError(
                 f"The age key of {name} is {found.kind}, the vault's would be {kind}: "
@@ -71,67 +99,152 @@ def init(
             )
     recovery = recipients.generate_identity(kind, random)
     private = {place: recipients.generate_identity(kind, random) for place in source.environments}
-    first = _root(owner, now, random)
+    first = _root(owner, founders, now, random)
     signer = [(Digest(owner.key_id), owner.sign)]
     root_payload = trust.encode(first)
     vault = envelope.digest(root_payload)
     public = {place: secret.recipient() for place, secret in private.items()}
-    document = _policy(vault, people, source, public, recovery.recipient(), now)
+    number = objects.lowest_free(left, 0, "policies")
+    document = _policy(vault, number, people, source, founders, public, recovery.recipient(), now)
     policy_payload = policy_document.encode(document)
     policy_document.parse(policy_payload, "The policy")
     keep_recovery(recovery.encode())
-    for recipient in (*parsed.values(), *public.values(), recovery.recipient()):
+    for recipient in (*(found for _, found in parsed), *public.values(), recovery.recipient()):
         keyring.store_recipient(store, recipient.encode())
     for place, secret in private.items():
-        _wrap(store, secret, place, document, parsed, recovery.recipient(), random)
+        _wrap(store, secret, place, document, [found for _, found in parsed], recovery.recipient(), random)
     objects.create(store, layout.VAULT, strict_json.encode({"format": FORMAT}))
+    if founders.threshold > 1:
+        drafts = tuple(
+            draft_files.with_signature(draft, *signer[0])
+            for draft in (draft_files.of_policy(document), draft_files.of_root(first))
+        )
+        return Founded(vault, recovery.recipient().encode(), drafts)
     objects.create(
         store,
-        layout.policy(1),
+        layout.policy(number),
         envelope.serialise(envelope.sign(policy.KIND, policy_payload, signer)),
     )
-    objects.create(store, layout.README, readme(vault, kind).encode("utf-8"))
-    # Last: before it there is no vault here, and a second try finds the place free.
+    about = readme(vault, kind).encode("utf-8")
+    told = create_readme(store, about)
+    # Last: before it there is no vault here, and a second try may begin anew.
     objects.create(store, layout.root(1), envelope.serialise(envelope.sign(trust.KIND, root_payload, signer)))
+    tidy(store, left, None if told else about)
     return Founded(vault, recovery.recipient().encode())
 
 
 def check_empty(store: Store) -> None:
-    """Refuse a place where a vault is, or was begun.
+    """Refuse a place where a vault is.
 
     Raises:
         Conflict: there is one.
         Unavailable: the store failed.
     """
-    for name in (layout.root(1), layout.policy(1), layout.VAULT):
-        try:
-            store.stat(name)
-        except NotFound:
-            continue
-        raise Conflict(
-            f"There is a vault at {store.location} already, or the start of one.",
-            subject=store.location,
-            hint="Use it (mvault trust), or choose an empty place.",
+    if objects.numbers(store, layout.ROOTS):
+        raise _taken(
+            f"There is a vault at {store.location} already.",
+            store,
+            "Use it (mvault trust), or choose an empty place.",
         )
 
 
-def _root(owner: HeldIdentity, now: str, random: Random) -> Root:
+def _unfinished(store: Store, owner: HeldIdentity) -> list[int]:
+    """Give the numbers of policies that this owner's `init` left, ended before it came to root 1.
+
+    Nobody can have trusted such a vault, and nothing can be in it. The root of a vault that was used
+    may also be gone: then it is no place to begin anew.
+
+    Raises:
+        Conflict: there is a vault, or what is left of one.
+        Unavailable: the store failed.
+    """
+    check_empty(store)
+    left = objects.numbers(store, layout.POLICIES)
+    for number in left:
+        if not _is_first(store, number, owner):
+            raise _taken(
+                f"At {store.location} is what is left of a vault, or the start of somebody else's: "
+                f"{layout.policy(number)}.",
+                store,
+                "Restore its root from a backup, or choose an empty place.",
+            )
+    if (left or _is_begun(store)) and any(f"/{layout.MARK}/" in name for name in store.list(layout.MODELS)):
+        raise _taken(
+            f"The vault at {store.location} has lost its root: there are models in it.",
+            store,
+            "Restore trust/root/000001.json from a backup, or choose an empty place.",
+        )
+    return left
+
+
+def _is_begun(store: Store) -> bool:
+    try:
+        store.stat(layout.VAULT)
+    except NotFound:
+        return False
+    return True
+
+
+def _is_first(store: Store, number: int, owner: HeldIdentity) -> bool:
+    """Tell whether a policy has no predecessor and is signed by this owner, as `init` makes them."""
+    subject = layout.policy(number)
+    try:
+        data = objects.read_listed(store, subject, limit=limits.ENVELOPE_BYTES)
+        sealed = envelope.parse(data, kind=policy.KIND, subject=subject)
+        envelope.require_signer(sealed, {Digest(owner.key_id): owner.public}, subject)
+        return policy_document.parse(sealed.payload, subject).prev is None
+    except Refused:
+        return False
+
+
+def _taken(message: str, store: Store, hint: str) -> Conflict:
+    return Conflict(message, subject=store.location, hint=hint)
+
+
+def create_readme(store: Store, about: bytes) -> bool:
+    """Write the text for people, unless there is one: the user's own, or that of an unfinished `init`."""
+    try:
+        objects.create(store, layout.README, about)
+    except Conflict:
+        return False
+    return True
+
+
+def tidy(store: Store, left: list[int], about: bytes | None) -> None:
+    """Once the vault is there, take away what an unfinished `init` left that could confuse people.
+
+    Not before: another process may be at it too, and only the one that writes root 1 is right.
+    """
+    with suppress(Unavailable, Conflict, NotFound, Refused):
+        for number in left:
+            store.delete(layout.policy(number))
+        if about is not None and store.read(layout.README, limit=limits.DOCUMENT_BYTES).startswith(_README):
+            store.delete(layout.README)
+            objects.create(store, layout.README, about)
+
+
+def _root(owner: HeldIdentity, founders: Founders, now: str, random: Random) -> Root:
     return Root(
         version=1,
         vault=None,
         prev=None,
         created=now,
-        expires=None,  # a vault with one owner never expires
-        threshold=1,
-        keys=(RootKey(owner.name, owner.public),),
+        expires=None,  # its fingerprint is the vault's; the first change of holders brings an expiry
+        threshold=founders.threshold,
+        keys=(
+            RootKey(owner.name, owner.public),
+            *(RootKey(holder.name, holder.public) for holder in founders.holders),
+        ),
         nonce=random(16),
     )
 
 
 def _policy(
     vault: Digest,
+    number: int,
     people: Sequence[Joining],
     source: PolicySource,
+    founders: Founders,
     public: Mapping[Environment, Recipient],
     recovery: Recipient,
     now: str,
@@ -141,18 +254,22 @@ def _policy(
     if template is None:
         raise ValueError("The policy has no principal 'owner', for whom the new identity would stand.")
     loader = Principal("loader")
-    members = {owner.name: _member(owner, template)}
+    members = {owner.name: _member([owner], template)}
+    for name, entry in source.principals.items():
+        if founders.keys.get(name) and name not in members:
+            owners = tuple(owner.name if who == OWNER else who for who in entry.owners)
+            members[name] = _member(founders.keys[name], replace(entry, owners=owners))
     for joining in services:
         if joining.name in members:
             raise ValueError(f"{joining.name} is named twice.")
         described = PrincipalSource(policy.SERVICE, (owner.name,), (loader,), None)
-        members[joining.name] = _member(joining, described)
+        members[joining.name] = _member([joining], described)
     return Policy(
         vault=vault,
         root_version=1,
         root_digest=vault,
         era=0,
-        version=1,
+        version=number,
         prev=None,
         created=now,
         expires=None,
@@ -173,16 +290,16 @@ def _policy(
     )
 
 
-def _member(joining: Joining, described: PrincipalSource) -> Member:
-    public = ed25519.PublicKey.parse(joining.public)
+def _member(joining: Sequence[Joining], described: PrincipalSource) -> Member:
+    public = [ed25519.PublicKey.parse(entry.public) for entry in joining]
     return Member(
-        name=joining.name,
+        name=joining[0].name,
         kind=described.kind,
         owners=described.owners,
         roles=described.roles,
         models=described.models,
-        keys=(Key(public.raw, Digest(public.key_id), revoked=False, until=None),),
-        recipients=(_recipient_id(recipients.parse_recipient(joining.recipient)),),
+        keys=tuple(Key(key.raw, Digest(key.key_id), revoked=False, until=None) for key in public),
+        recipients=tuple(_recipient_id(recipients.parse_recipient(entry.recipient)) for entry in joining),
     )
 
 
@@ -195,13 +312,15 @@ def _wrap(
     secret: Identity,
     environment: Environment,
     document: Policy,
-    parsed: Mapping[Principal, Recipient],
+    parsed: Sequence[Recipient],
     recovery: Recipient,
     random: Random,
 ) -> None:
     """Wrap one environment's key for everybody who reads there, and for recovery."""
+    known = {_recipient_id(found): found for found in parsed}
     for member in policy.readers(document, environment):
-        keyring.wrap_environment_key(store, secret, environment, 1, member.name, parsed[member.name], random)
+        for entry in member.recipients:
+            keyring.wrap_environment_key(store, secret, environment, 1, member.name, known[entry], random)
     keyring.wrap_environment_key(store, secret, environment, 1, layout.RECOVERY, recovery, random)
 
 
@@ -212,7 +331,7 @@ def readme(vault: Digest, kind: str) -> str:
         if kind == "mlkem768x25519"
         else "any age program, 1.0 or newer"
     )
-    return f"""This folder is a model artifact vault.
+    return f"""{_README.decode("ascii")}
 
 Vault id: sha256:{vault}
 

@@ -5,7 +5,9 @@ opens it without us (docs/format.md, "Keys").
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
 
 from vault.actions import objects
 from vault.actions.session import HeldIdentity, Session
@@ -78,16 +80,17 @@ def _unwrap(
 ) -> Identity:
     member = policy.holder(Digest(holder.key_id))
     mine = recipients.parse_identity(holder.age_identity)
+    own = layout.copies_for(recipient_digest(holder.recipient))
     refused: Refused | None = None
     if member is not None:
         folder = layout.environment_keys(environment, epoch, member.name)
-        for name in _first(store.list(folder), limits.KEY_CANDIDATES):
+        for name, data in _candidates(store, _copies(store, folder, own)):
             try:
-                data = store.read(name, limit=limits.AGE_HEADER_BYTES)
                 line = recipients.decrypt_bytes(data, [mine], limit=limits.RECIPIENT_CHARS)
                 return _identity_for(line, wanted, name)
             except NoUsableKey:
-                refused = refused or _unopened(name, holder)
+                if name.startswith(folder + own):
+                    refused = refused or _altered(name)  # others may be anybody's
             except Refused as refusal:
                 refused = refused or refusal
     if refused is not None:
@@ -99,10 +102,37 @@ def _unwrap(
     )
 
 
-def _unopened(name: str, holder: HeldIdentity) -> Refused | None:
-    """Refuse a copy that is named after this recipient and does not open; others may be anybody's."""
-    if not name.rpartition("/")[2].startswith(f"{recipient_digest(holder.recipient)[:16]}-"):
-        return None
+def _copies(store: Store, folder: str, own: str) -> Iterator[str]:
+    """List wrapped copies, those named after this recipient first: what others put there hides none."""
+    others = (name for name in store.list(folder) if not name.startswith(folder + own))
+    found = chain(store.list(folder + own), others)
+    return islice((name for name in found if layout.is_copy(name.removeprefix(folder))), limits.KEY_NAMES)
+
+
+def _candidates(store: Store, listed: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Read what may hold a key: first what is named after its content, as every genuine object is.
+
+    Anybody can put files there; to hide a genuine one they must at least be well made.
+    """
+    fitting = 0
+    others: list[str] = []
+    for name in listed:
+        try:
+            data = store.read(name, limit=limits.AGE_HEADER_BYTES)
+        except Refused:  # larger than any
+            continue
+        if layout.fits_content(name, envelope.digest(data)):
+            yield name, data
+            fitting += 1
+            if fitting == limits.KEY_CANDIDATES:
+                break
+        elif len(others) < limits.KEY_CANDIDATES:
+            others.append(name)
+    for name in others:
+        yield name, store.read(name, limit=limits.AGE_HEADER_BYTES)
+
+
+def _altered(name: str) -> DigestMismatch:
     return DigestMismatch(
         f"{name} was altered: it is named after this identity, which does not open it.",
         code="decrypt-failed",
@@ -174,15 +204,32 @@ def newest_epoch(entry: EnvironmentRule) -> int:
     return entry.epochs[-1].number
 
 
-def file_keys(
-    session: Session, record: SealingRecord, entry: EnvironmentRule, wanted: Iterable[SealedFile]
-) -> dict[bytes, bytes]:
-    """Unwrap the keys of the wanted files for an environment, newest epoch first: file id → file key.
+@dataclass(frozen=True, slots=True)
+class FileKeys:
+    """What a search for file keys came to: those found by file id, and what stood in the way of the rest.
+
+    `seen` are the files that have a header there, whoever put it; `locked` says
+    why an environment key could not be had.
+    """
+
+    found: Mapping[bytes, bytes]
+    seen: frozenset[bytes]
+    locked: Refused | NoUsableKey | None
+
+
+def search_file_keys(
+    session: Session,
+    record: SealingRecord,
+    entry: EnvironmentRule,
+    wanted: Iterable[SealedFile],
+    listed: Mapping[int, Sequence[str]] | None = None,
+) -> FileKeys:
+    """Unwrap what can be unwrapped of the wanted files' keys, newest epoch first.
+
+    `listed` are the names in the folders of headers by epoch, where the caller has listed them.
 
     Raises:
-        NotFound: a file has no header for this environment.
-        NoUsableKey: this identity does not hold the environment's key.
-        DigestMismatch: no header yields the key that was signed for (`key-mismatch`).
+        Unavailable: the store failed.
     """
     left = {file.file_id: file for file in wanted}
     found: dict[bytes, bytes] = {}
@@ -192,7 +239,8 @@ def file_keys(
         if not left:
             break
         folder = layout.header_folder(record.model, record.version, entry.name, epoch.number)
-        headers = _headers(session.store, folder, left)
+        leaves = _leaves(session.store, folder) if listed is None else listed.get(epoch.number, ())
+        headers = _headers(folder, leaves, left)
         seen.update(headers)
         for file_id, candidates in headers.items():
             try:
@@ -204,51 +252,68 @@ def file_keys(
             if key is not None:
                 found[file_id] = key
                 del left[file_id]
-    if left and locked is not None:
-        raise locked
-    for file_id, file in left.items():
-        subject = f"{record.model}:{record.version} {file.path}"
-        if file_id not in seen:
-            raise NotFound(
-                f"{subject} was never given to {entry.name}: there is no key for it there.", subject=subject
-            )
-        raise DigestMismatch(
-            f"{subject}: no key that is stored for {entry.name} is the one that was signed for.",
-            code="key-mismatch",
-            subject=subject,
-            hint="The header was altered or belongs to another file. Restore it, or promote again.",
+    return FileKeys(found, frozenset(seen), locked)
+
+
+def file_keys(
+    session: Session, record: SealingRecord, entry: EnvironmentRule, wanted: Iterable[SealedFile]
+) -> Mapping[bytes, bytes]:
+    """Unwrap the keys of the wanted files for an environment, newest epoch first: file id → file key.
+
+    Raises:
+        NotFound: a file has no header for this environment.
+        NoUsableKey: this identity does not hold the environment's key.
+        DigestMismatch: no header yields the key that was signed for (`key-mismatch`).
+    """
+    files = list(wanted)
+    search = search_file_keys(session, record, entry, files)
+    for file in files:
+        if file.file_id not in search.found:
+            raise search.locked or missing_key(search, record, entry, file)
+    return search.found
+
+
+def missing_key(
+    search: FileKeys, record: SealingRecord, entry: EnvironmentRule, file: SealedFile
+) -> NotFound | DigestMismatch:
+    """Say why a file's key was not found, where the environment's key could be had."""
+    subject = f"{record.model}:{record.version} {file.path}"
+    if file.file_id not in search.seen:
+        return NotFound(
+            f"{subject} was never given to {entry.name}: there is no key for it there.", subject=subject
         )
-    return found
+    return DigestMismatch(
+        f"{subject}: no key that is stored for {entry.name} is the one that was signed for.",
+        code="key-mismatch",
+        subject=subject,
+        hint="The header was altered or belongs to another file. Restore it, or promote again.",
+    )
 
 
-def _headers(store: Store, folder: str, wanted: dict[bytes, SealedFile]) -> dict[bytes, list[str]]:
+def _leaves(store: Store, folder: str) -> Iterator[str]:
+    return (name.removeprefix(folder) for name in store.list(folder))
+
+
+def _headers(
+    folder: str, leaves: Iterable[str], wanted: Mapping[bytes, SealedFile]
+) -> dict[bytes, list[str]]:
     found: dict[bytes, list[str]] = {}
     by_name = {file_id.hex(): file_id for file_id in wanted}
-    for name in store.list(folder):
-        file_id = by_name.get(name.removeprefix(folder).partition("-")[0])
+    for leaf in leaves:
+        file_id = by_name.get(layout.parse_header(leaf) or "")
         if file_id is not None:
             candidates = found.setdefault(file_id, [])
-            if len(candidates) < limits.KEY_CANDIDATES:
-                candidates.append(name)
+            if len(candidates) < limits.KEY_NAMES:
+                candidates.append(folder + leaf)
     return found
 
 
 def _open_header(store: Store, candidates: list[str], private: Identity, file: SealedFile) -> bytes | None:
-    for name in candidates:
+    for _, data in _candidates(store, candidates):
         try:
-            header = age.parse_detached_header(store.read(name, limit=limits.AGE_HEADER_BYTES))
-            key = recipients.unwrap(header, [private])
+            key = recipients.unwrap(age.parse_detached_header(data), [private])
             age.check_file_key(key, file.file_id, file.key_check)
         except (Refused, NoUsableKey):
             continue  # another candidate may be the genuine one: anybody can put one there
         return key
     return None
-
-
-def _first(listed: Iterable[str], most: int) -> list[str]:
-    found = []
-    for name in listed:
-        found.append(name)
-        if len(found) == most:
-            break
-    return found

@@ -22,7 +22,10 @@ KNOWN: Final = (
     "threadpoolctl",
     "torch",
     "xgboost",
+    "xgboost-cpu",
 )
+# Other builds of a library, under the name of which they are recorded.
+_BUILDS: Final = {"tensorflow-cpu": "tensorflow", "xgboost-cpu": "xgboost"}
 
 
 @lru_cache(maxsize=1)
@@ -34,4 +37,7 @@ def installed() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    for name, same in _BUILDS.items():
+        if name in found:
+            found.setdefault(same, found.pop(name))
     return found

@@ -48,7 +48,10 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One step in a model's life: a publication, a promotion or a withdrawal; `seq` numbers a channel's."""
+    """One step in a model's life; `seq` numbers a channel's records.
+
+    `action` is publish, adopt, approve, promote or withdraw.
+    """
 
     time: str
     action: str
@@ -67,6 +70,7 @@ class Details:
     files: tuple[dict[str, JSONValue], ...]
     metadata: dict[str, JSONValue] | None
     unread: str  # why metadata is None
+    votes: tuple[Event, ...]  # who adopted and approved it; `mvault pending` tells what counts
 
 
 def releases(session: Session, model: Model) -> tuple[list[Release], list[Skipped]]:
@@ -117,9 +121,19 @@ def history(session: Session, model: Model) -> list[Event]:
     """
     found, _ = releases(session, model)
     events = [
-        Event(entry.created, "publish", entry.reference, entry.publishers, session.environment, entry.digest)
-        for entry in found
+        Event(
+            release.created,
+            "publish",
+            release.reference,
+            release.publishers,
+            session.environment,
+            release.digest,
+        )
+        for release in found
     ]
+    for release in found:
+        events += _votes(session, model, release)
+    known = {release.digest: release.reference for release in found}
     for where in all_channels(session):
         if where.model != model:
             continue
@@ -131,8 +145,9 @@ def history(session: Session, model: Model) -> list[Event]:
             place = _place(where.environment, where.slot)
             for barred in entry.bars:
                 digest = f"sha256:{barred}"
+                name = known.get(digest, model)
                 events.append(
-                    Event(entry.created, "withdraw", model, record.signers, place, digest, entry.seq)
+                    Event(entry.created, "withdraw", name, record.signers, place, digest, entry.seq)
                 )
             if entry.version is not None:
                 name = str(Reference(model, version=entry.version))
@@ -140,6 +155,25 @@ def history(session: Session, model: Model) -> list[Event]:
                 events.append(Event(entry.created, "promote", name, record.signers, place, digest, entry.seq))
     # Within one second: a version is published before it is promoted, and records follow their numbers.
     return sorted(events, key=lambda event: (event.time, event.seq or 0), reverse=True)
+
+
+def _votes(session: Session, model: Model, release: Release) -> list[Event]:
+    """Tell who adopted a version, and who approved it for which environment; not whether that counts."""
+    version, digest = names.version(release.version), names.digest(release.digest.removeprefix("sha256:"))
+    resolved = session.resolve(session.environment)
+    events = [
+        Event(entry.record.created, "adopt", release.reference, entry.signers, "", release.digest)
+        for entry in resolving.adoptions(session, resolved, model, version, digest)
+    ]
+    for environment in session.trust().policy.environments:
+        where = Channel(environment, names.MAIN, model)
+        events += [
+            Event(
+                entry.record.created, "approve", release.reference, entry.signers, environment, release.digest
+            )
+            for entry in resolving.approvals(session, resolved, where, version, digest)
+        ]
+    return events
 
 
 def show(session: Session, reference: Reference) -> Details:
@@ -158,6 +192,7 @@ def show(session: Session, reference: Reference) -> Details:
         if entry.path != METADATA
     ]
     release = _release(verified, _in_use(session, reference.model))
+    votes = tuple(sorted(_votes(session, reference.model, release), key=lambda event: event.time))
     try:
         mine = admission.authorise(resolved, Digest(session.identity.key_id), "load", reference.model)
         opened = Package(
@@ -165,18 +200,19 @@ def show(session: Session, reference: Reference) -> Details:
             Verified(mine, verified.target, verified.manifest, verified.digest, verified.publishers),
         ).opened
     except (AccessDenied, NoUsableKey, NotFound) as error:
-        return Details(release, tuple(files), None, error.message)
+        return Details(release, tuple(files), None, error.message, votes)
     for file in files:
         facts = opened.metadata.files[names.path(str(file["path"]))]
         file["sha256"] = facts.sha256
         file["pins"] = list(facts.pins)
     info: dict[str, JSONValue] = {**opened.metadata.info, "libraries": dict(opened.metadata.libraries)}
-    return Details(release, tuple(files), info, "")
+    return Details(release, tuple(files), info, "", votes)
 
 
 def _verify(session: Session, resolved: Resolved, model: Model, version: Version) -> Verified:
     data = resolving.read_manifest(session, model, version)
-    return admission.verify(resolving.anybody(resolved, model), Target(version, None, None, open=False), data)
+    target = Target(version, None, None, open=False)
+    return resolving.verify(session, resolving.anybody(resolved, model), target, data)
 
 
 def _is_genuine(session: Session, resolved: Resolved, model: Model, version: Version) -> bool:
@@ -198,13 +234,14 @@ def _in_use(session: Session, model: Model) -> dict[str, tuple[Version, Digest]]
             except Refused:
                 continue
             try:
-                record, _ = resolving.channel(session, resolving.anybody(resolved, model), where)
+                found_here = resolving.channel(session, resolving.anybody(resolved, model), where)
             except Rollback:
                 raise
             except (Refused, NotFound):
                 continue  # what it names was altered, as a load and `check` tell; everything else is listed
-            if record is not None and record.record.version and record.record.manifest:
-                found[_place(environment, where.slot)] = (record.record.version, record.record.manifest)
+            naming = found_here.naming
+            if naming is not None and naming.record.version and found_here.manifest:
+                found[_place(environment, where.slot)] = (naming.record.version, found_here.manifest)
     return found
 
 

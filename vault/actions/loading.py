@@ -1,14 +1,13 @@
 """Load a model or a package: the admission's steps with their reading, then the loader of the format."""
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vault.actions import resolving
+from vault.actions import deserializing, resolving, savedmodel_folder
 from vault.actions.libraries import installed
 from vault.actions.reading import Package
 from vault.actions.session import Session
-from vault.core import admission, formats, skops_types, static_stage
+from vault.core import admission, expiry, static_stage
 from vault.core.admission import Admitted
 from vault.core.manifest import METADATA, FileEntry, FileFacts, Metadata
 from vault.core.names import Reference
@@ -18,9 +17,6 @@ from vault.errors import FeatureMismatch, FormatRefused, NotFound
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# Where a package holds the model twice, the first of these that the environment allows is loaded.
-LADDER = (formats.SKOPS, formats.ONNX, formats.JOBLIB, formats.PICKLE)
 
 
 class LoadedPackage:
@@ -71,9 +67,14 @@ class LoadedPackage:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Differences between the libraries here and those at publishing, where they do not refuse."""
+        """What does not refuse, and ought to be looked after: other libraries, documents about to expire."""
         here = installed()
-        return tuple(
+        resolved, now = self._verified.authorised.resolved, self._session.clock()
+        due = (
+            *expiry.documents(resolved.root_expires, resolved.context.policy.expires, now),
+            *expiry.heads(resolved.rule.name, resolved.freshness, now),
+        )
+        return tuple(f"{notice.message} {notice.hint}" for notice in due) + tuple(
             f"saved with {difference}"
             for entry in self._verified.manifest.files
             if entry.role == "model"
@@ -105,11 +106,7 @@ class LoadedPackage:
             Refused, NotFound, Unavailable, MissingLibrary.
         """
         if self._artifacts is None:
-            entries = [
-                entry
-                for entry in self._verified.manifest.files
-                if entry.role in ("artifact", "preprocessor", "features")
-            ]
+            entries = self._artifact_entries()
             self._package.unlock(entries)
             self._artifacts = {_stem(entry): self._load(entry, {}) for entry in entries}
         return self._artifacts
@@ -156,10 +153,35 @@ class LoadedPackage:
             self._package.opened, entry, data, sha256, self._session.allowance, installed()
         )
 
+    def admit_all(self) -> int:
+        """Take the model and what travels with it through steps 8 to 10, and every other file through 8.
+
+        Nothing is deserialized. Gives how many files a load would deserialize: none
+        where the package has no model and nothing that travels with one.
+
+        Raises:
+            Refused, NotFound, Unavailable, NoUsableKey.
+        """
+        has_model = any(entry.role == "model" for entry in self._verified.manifest.files)
+        loaded = [*([self._model_entry()] if has_model else []), *self._artifact_entries()]
+        for entry in loaded:
+            self.admit(entry)
+        for entry in self._verified.manifest.files:
+            if entry not in loaded and entry.path != METADATA:
+                self.read(entry.path)
+        return len(loaded)
+
+    def _artifact_entries(self) -> list[FileEntry]:
+        return [
+            entry
+            for entry in self._verified.manifest.files
+            if entry.role in ("artifact", "preprocessor", "features")
+        ]
+
     def _model_entry(self) -> FileEntry:
         models = [entry for entry in self._verified.manifest.files if entry.role == "model"]
         allowed = self._verified.authorised.resolved.rule.formats
-        for kind in LADDER:
+        for kind in deserializing.LADDER:
             for entry in models:
                 if entry.format == kind and kind in allowed:
                     return entry
@@ -177,7 +199,21 @@ class LoadedPackage:
         )
 
     def _load(self, entry: FileEntry, options: Mapping[str, Any]) -> Any:
-        return _deserialize(self.admit(entry), self._metadata, self._session, options)
+        model = entry.role == "model"  # the labels and names that were recorded are the model's
+        saved = deserializing.Saved(
+            self._session.allowance,
+            _listed(self._metadata, "classes") if model else None,
+            _listed(self._metadata, "features") if model else None,
+            options,
+            entry.role,
+            lambda: self._beside(entry),
+        )
+        return deserializing.deserialize(self.admit(entry), saved)
+
+    def _beside(self, entry: FileEntry) -> dict[str, bytes]:
+        """Read the verified files of the folder around a SavedModel's graph, by their paths in it."""
+        paths = savedmodel_folder.beside(entry.path, (file.path for file in self._verified.manifest.files))
+        return {inner: self.read(path) for inner, path in paths.items()}
 
 
 def _facts(metadata: Metadata, entry: FileEntry) -> FileFacts:
@@ -187,38 +223,6 @@ def _facts(metadata: Metadata, entry: FileEntry) -> FileFacts:
 def _stem(entry: FileEntry) -> str:
     name = entry.path.rpartition("/")[2]
     return name.rpartition(".")[0] or name
-
-
-def _deserialize(admitted: Admitted, metadata: Metadata, session: Session, options: Mapping[str, Any]) -> Any:
-    """Step 11: hand the admitted bytes to the one loader of their format."""
-    if admitted.format == formats.SKOPS:
-        from vault.loaders import skops
-
-        return skops.load(admitted, skops_types.DEFAULT_SKOPS_TYPES | session.allowance.skops_types)
-    if admitted.format == formats.ONNX:
-        from vault.loaders import onnx
-
-        return onnx.load(
-            admitted,
-            classes=_listed(metadata, "classes"),
-            feature_names=_listed(metadata, "features"),
-            **options,
-        )
-    if admitted.format == formats.NPZ:
-        from vault.loaders import arrays
-
-        return arrays.load_sample(admitted)
-    if admitted.format == formats.JSON:
-        return json.loads(bytes(admitted.data))  # parsed strictly by the static stage a moment ago
-    if admitted.format in formats.PICKLE_BASED:
-        from vault.loaders import pickle_gate
-
-        return pickle_gate.load(admitted, session.allowance.pickle_globals)
-    raise FormatRefused(
-        f"{admitted.subject}: {admitted.path} is {admitted.format}, which this release does not deserialize.",
-        subject=admitted.subject,
-        hint="Read its bytes with load_package(…).read(path), or mvault pull.",
-    )
 
 
 def _listed(metadata: Metadata, name: str) -> list[Any] | None:

@@ -4,7 +4,7 @@ import mmap
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vault.errors import NotFound, Unavailable
@@ -27,7 +27,7 @@ def source(path: Path) -> Iterator[LocalSource]:
         ValueError: it is no regular file.
         Unavailable: it cannot be read.
     """
-    with _descriptor(path) as (opened, size):
+    with descriptor(path) as (opened, size):
         yield LocalSource(opened, size, str(path))
 
 
@@ -38,22 +38,32 @@ def view(path: Path) -> Iterator[memoryview]:
     Raises:
         As `source`.
     """
-    with _descriptor(path) as (opened, size), mapped(opened, size) as whole:
+    with descriptor(path) as (opened, size), mapped(opened, size) as whole:
         yield whole
 
 
 @contextmanager
-def mapped(descriptor: int, size: int) -> Iterator[memoryview]:
+def mapped(opened: int, size: int) -> Iterator[memoryview]:
     """Map `size` bytes of an open file."""
     if size == 0:
         yield memoryview(b"")
         return
-    with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as pages, memoryview(pages) as whole:
-        yield whole
+    pages = mmap.mmap(opened, size, access=mmap.ACCESS_READ)
+    try:
+        yield memoryview(pages)
+    finally:
+        # A refusal on its way up keeps the reader that holds parts of the pages: then they go with it.
+        with suppress(BufferError):
+            pages.close()
 
 
 @contextmanager
-def _descriptor(path: Path) -> Iterator[tuple[int, int]]:
+def descriptor(path: Path) -> Iterator[tuple[int, int]]:
+    """Open a regular file for reading; give its descriptor and its size in bytes.
+
+    Raises:
+        As `source`.
+    """
     try:
         opened = os.open(path, _FLAGS)
     except FileNotFoundError:

@@ -86,14 +86,16 @@ def create_next(store: Store, folder: str, build: Callable[[int], bytes]) -> int
     raise Conflict(f"Others keep writing to {folder}.", subject=folder, hint="Try again.")
 
 
-def lowest_free(taken: Collection[int], above: int, what: str) -> int:
+def lowest_free(taken: Collection[int], above: int, what: str, *, genuine: int = 0) -> int:
     """Give the lowest number above `above` that is not taken; strangers may have squatted some.
 
+    `genuine` of those taken are records all the same, of an earlier era, and are no gap.
+
     Raises:
-        Conflict: the next `limits.GAP` numbers are all taken.
+        Conflict: the next `limits.GAP` numbers, and `genuine` more, are all taken.
     """
     occupied = frozenset(taken)
-    for number in range(above + 1, above + 2 + limits.GAP):
+    for number in range(above + 1, above + 2 + limits.GAP + genuine):
         if number not in occupied and number <= limits.NUMBER_MAX:
             return number
     raise Conflict(

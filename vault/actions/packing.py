@@ -6,11 +6,11 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any, BinaryIO
 
-from vault.actions import local_files, provenance
+from vault.actions import local_files, provenance, savedmodel_folder
 from vault.actions.publish import BytesSource, Contents, PackageFile, publish
 from vault.actions.session import Session
 from vault.core import formats, limits, manifest, names, static_stage, zip_reader
@@ -54,8 +54,18 @@ def push(
         ValueError: no files, or two of the same path.
         AccessDenied, Conflict, Unavailable, NoUsableKey.
     """
-    found = [entry for source in sources for entry in _gather(source)]
-    files = [_classified(session, entry, alone=len(found) == 1, role=None) for entry in found]
+    found = [entry for source in sources for entry in _settled(source)]
+    folders = savedmodel_folder.folders(entry.path for entry in found)
+    files = [
+        PackageFile(entry.path, "file", formats.DATA, entry.open)
+        if savedmodel_folder.is_beside(entry.path, folders)
+        else _classified(session, entry, alone=len(found) == 1, role=None)
+        for entry in found
+    ]
+    for entry in found:
+        if savedmodel_folder.is_graph(entry.path):
+            with entry.view() as whole:
+                savedmodel_folder.check(entry.path, whole, [other.path for other in found])
     if sample is not None:
         files += [_classified(session, entry, alone=False, role="sample") for entry in _gather(sample)]
     info: dict[str, JSONValue] = {
@@ -78,6 +88,15 @@ class _Found:
     path: Path
     open: Callable[[], AbstractContextManager[Source]]
     view: Callable[[], AbstractContextManager[memoryview]]
+
+
+def _settled(source: Packable) -> list["_Found"]:
+    """Gather the files of one source; a SavedModel at its top gets a folder of its own."""
+    found = list(_gather(source))
+    folders = savedmodel_folder.folders(entry.path for entry in found)
+    return [
+        replace(entry, path=_package_path(savedmodel_folder.moved(entry.path, folders))) for entry in found
+    ]
 
 
 def _gather(source: Packable) -> Iterator[_Found]:
@@ -189,8 +208,12 @@ def _role(path: Path, kind: str, *, alone: bool) -> str:
         return _ROLES[name]
     if name.startswith("sample.") and kind in (formats.NPZ, formats.JSON):
         return "sample"
+    if kind in formats.ARRAYS:
+        return "model" if alone or path.startswith("model.") else "file"
     if kind not in formats.MODELS:
         return "file"
+    if kind == formats.SAVEDMODEL:
+        return "model"
     return "model" if alone or path.startswith("model.") else "preprocessor"
 
 

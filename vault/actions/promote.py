@@ -2,25 +2,19 @@
 
 from dataclasses import dataclass
 
-from vault.actions import keyring, objects, resolving
+from vault.actions import keyring, recording, resolving, voting
 from vault.actions.reading import find_sealing
+from vault.actions.recording import Step
 from vault.actions.session import Session
-from vault.core import admission, channels, envelope, in_force, layout, limits, names, policy, records
+from vault.core import admission, channels, layout, names, policy
+from vault.core.channels import Entry, Slots
 from vault.core.in_force import Channel, Signed
-from vault.core.names import Digest, Environment, Reference, Slot
+from vault.core.names import Digest, Environment, Model, Reference, Slot, Version
 from vault.core.policy import EnvironmentRule
-from vault.core.records import ChannelRecord, SealedFile, SealingRecord
-from vault.core.stages import Authorised, Resolved, Sealed, Verified
+from vault.core.records import SealedFile, SealingRecord
+from vault.core.stages import Authorised, Resolved, Verified
 from vault.core.trust import Skipped
-from vault.errors import (
-    AccessDenied,
-    Conflict,
-    Malformed,
-    NotFound,
-    NoUsableKey,
-    Refused,
-    Unavailable,
-)
+from vault.errors import AccessDenied, Conflict, NotFound, NoUsableKey, Refused, Rollback
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +40,64 @@ def promote(session: Session, reference: Reference, environment: Environment, sl
         Conflict: somebody else promoted or withdrew meanwhile; nothing of ours counts.
         NotFound, Unavailable, NoUsableKey.
     """
+    authorised = authorise(session, reference.model, environment)
+    source = admit(session, authorised, reference)
+    return enter(session, authorised, source, Channel(environment, slot, reference.model))
+
+
+def authorise(session: Session, model: Model, environment: Environment) -> Authorised:
+    """Demand that this identity may promote a model to an environment.
+
+    Raises:
+        AccessDenied, NotFound, Refused, Unavailable.
+    """
     into = session.resolve(environment)
-    key_id = Digest(session.identity.key_id)
-    authorised = admission.authorise(into, key_id, "promote", reference.model)
-    verified = _from_source(session, authorised, reference)
-    target = Verified(authorised, verified.target, verified.manifest, verified.digest, verified.publishers)
-    admission.require(target, session.clock())
-    where = Channel(environment, slot, reference.model)
-    _require_approvals(session, target, where)
-    # Before the channel is read: a record that somebody writes from now on must collide with ours.
-    taken = objects.numbers(session.store, layout.channel(environment, slot, reference.model))
-    current, skipped = resolving.channel(session, authorised, where)
-    session.remember(into, (where, current))
-    named = Reference(reference.model, environment=environment, slot=slot)
-    version = verified.manifest.version
-    already = current is not None and current.record.manifest == verified.digest
-    _give_keys(session, find_sealing(session, verified), into.rule, only_missing=already)
-    if current is not None and already:
-        return Promotion(named, version, current.record.seq, True, skipped)
-    written = _write(session, target, where, current, taken)
+    return admission.authorise(into, Digest(session.identity.key_id), "promote", model)
+
+
+def admit(session: Session, authorised: Authorised, reference: Reference) -> Verified:
+    """Find what `reference` means where it comes from, and demand what the environment to be entered asks.
+
+    Raises:
+        AccessDenied, Refused, NotFound, Unavailable, NoUsableKey.
+    """
+    source = _from_source(session, authorised, reference)
+    entering = Verified(authorised, source.target, source.manifest, source.digest, source.publishers)
+    admission.require(entering, session.clock())
+    votes = voting.count(
+        session,
+        authorised.resolved,
+        authorised.model,
+        source.manifest.version,
+        source.digest,
+        publishers=source.publishers,
+        promoters=[authorised.member.name],
+    )
+    if votes is not None and not votes.enough:
+        raise voting.missing(source.subject, authorised.resolved, votes)
+    return source
+
+
+def enter(session: Session, authorised: Authorised, source: Verified, where: Channel) -> Promotion:
+    """Make a channel name a version that may enter.
+
+    Raises:
+        Conflict: somebody else was first.
+        Refused, NotFound, Unavailable, NoUsableKey.
+    """
+    into = authorised.resolved
+    seen = recording.look(session, authorised, where)
+    head = seen.found.head
+    session.remember(into, (where, head))
+    named = Reference(where.model, environment=where.environment, slot=where.slot)
+    version = source.manifest.version
+    already = head is not None and seen.found.manifest == source.digest
+    give_keys(session, source, into.rule, only_missing=already)
+    if head is not None and already:
+        return Promotion(named, version, head.record.seq, True, seen.found.skipped)
+    written = recording.write(session, seen, Step(version, source.digest, ()))
     session.remember(into, (where, written))
-    return Promotion(named, version, written.record.seq, False, skipped)
+    return Promotion(named, version, written.record.seq, False, seen.found.skipped)
 
 
 def _from_source(session: Session, authorised: Authorised, reference: Reference) -> Verified:
@@ -100,69 +131,20 @@ def _from_source(session: Session, authorised: Authorised, reference: Reference)
     )
 
 
-def _require_approvals(session: Session, target: Verified, where: Channel) -> None:
-    """Tell early, by the rule that loaders enforce, whether the approvals suffice.
-
-    Raises:
-        Refused: `approvals-missing`, naming who could approve.
-    """
-    resolved = target.authorised.resolved
-    rule = resolved.rule.require.approvals
-    if rule is None:
-        return
-    manifest = target.manifest
-    found = resolving.approvals(session, resolved, where, manifest.version, target.digest)
-    counted = in_force.approvers(
-        resolved.context,
-        rule,
-        found,
-        publishers=target.publishers,
-        promoters=[target.authorised.member.name],
-        bar=channels.last_bar(resolving.judged(session, resolved, where), target.digest, found),
-    )
-    if len(counted) < rule.threshold:
-        waiting = _could_approve(resolved, target, where) - counted
-        raise Refused(
-            f"{target.subject} cannot enter {where.environment}: "
-            f"{len(counted)} of {rule.threshold} approvals. "
-            f"Waiting for any of: {', '.join(sorted(waiting)) or 'nobody'}.",
-            code="approvals-missing",
-            subject=target.subject,
-            hint=f"They run: mvault approve {target.subject} --env {where.environment}",
-        )
-
-
-def _could_approve(resolved: Resolved, target: Verified, where: Channel) -> frozenset[names.Principal]:
-    rule = resolved.rule.require.approvals
-    current = resolved.context.policy
-    if rule is None:
-        return frozenset()
-    excluded: set[names.Principal] = set()
-    if "publisher" in rule.distinct_from:
-        for publisher in target.publishers:
-            excluded |= policy.persons_behind(current, publisher)
-    return frozenset(
-        member.name
-        for member in current.members.values()
-        if member.kind == policy.PERSON
-        and rule.role in member.roles
-        and member.name not in excluded
-        and policy.decide(current, member.name, "approve", where.model, where.environment).allowed
-    )
-
-
-def _give_keys(session: Session, sealed: Sealed, to: EnvironmentRule, *, only_missing: bool) -> None:
+def give_keys(session: Session, source: Verified, to: EnvironmentRule, *, only_missing: bool) -> None:
     """Wrap every file's key to the next environment.
 
     A header that lies there already may be a stranger's, so it is no reason to
     leave ours out, except where the version is in the channel and this is a repair.
+
+    Raises:
+        Refused, NotFound, Unavailable, NoUsableKey.
     """
-    record = sealed.sealing
+    record = find_sealing(session, source).sealing
     files = list(record.files)
     if only_missing:
         files = [file for file in files if not _has_key(session, record, to, file)]
-    source = sealed.verified.authorised.resolved.rule
-    keys = keyring.file_keys(session, record, source, files)
+    keys = keyring.file_keys(session, record, source.authorised.resolved.rule, files)
     for done, file in enumerate(files):
         keyring.wrap_file_key(session, record.model, record.version, file.file_id, keys[file.file_id], to)
         session.progress(done + 1, len(files), f"keys for {to.name}")
@@ -179,77 +161,73 @@ def _has_key(session: Session, record: SealingRecord, to: EnvironmentRule, file:
         return any(name.startswith(f"{file.name}-") for name in session.store.list_folders(folder))
 
 
-def _write(
-    session: Session,
-    target: Verified,
-    where: Channel,
-    current: Signed[ChannelRecord] | None,
-    listed: list[int],
-) -> Signed[ChannelRecord]:
-    """Create the next record after `current`; numbers in `listed` were seen when it was judged.
-
-    What came since is either somebody's genuine record, who was first, or a
-    stranger's object, which only costs its number.
-    """
-    folder = layout.channel(where.environment, where.slot, where.model)
-    taken = set(listed)
-    above = 0 if current is None else current.record.seq
-    while True:
-        seq = objects.lowest_free(taken, above, str(where))
-        data = _sign(session, target, where, current, seq)
-        judged = in_force.channel_record(target.authorised.resolved.context, where, seq, data)
-        if isinstance(judged, Skipped):
-            raise Refused(judged.reason, code=judged.code, subject=str(where))
-        try:
-            objects.create(session.store, folder + layout.numbered(seq), data)
-        except Conflict:
-            if _is_genuine(session, target, where, seq):
-                raise Conflict(
-                    f"Somebody else changed {where} first; it does not name {target.subject} by your word.",
-                    subject=str(where),
-                    hint=f"Look at what is there (mvault history {where.model}), then decide.",
-                ) from None
-            taken.add(seq)
-            continue
-        return judged
+# --- going back ---
 
 
-def _is_genuine(session: Session, target: Verified, where: Channel, seq: int) -> bool:
-    """Tell whether what lies at a number is a record by somebody who may write there.
+def rollback(
+    session: Session, model: Model, environment: Environment, slot: Slot, to: Version | None
+) -> Promotion:
+    """Promote again what a channel named before, or the version `to` if it named that once.
+
+    Approvals bind a version and an environment, so none are needed anew unless
+    the version was withdrawn since. What was withdrawn since is passed over.
 
     Raises:
-        Unavailable: it is an object that cannot be read now, so nobody knows.
+        NotFound: the channel never named another version that could be used again, or never named `to`.
+        AccessDenied, Refused, Conflict, Unavailable, NoUsableKey: as `promote`.
     """
-    folder = layout.channel(where.environment, where.slot, where.model)
+    authorised = authorise(session, model, environment)
+    where = Channel(environment, slot, model)
+    among = recording.slots(session, authorised, where)
+    earlier = _earlier(session, authorised, where, among, to)
+    if earlier is None or earlier.record.version is None:
+        raise NotFound(
+            f"{where} never named {model}:{to}."
+            if to is not None
+            else f"{where} named no earlier version that is still allowed there.",
+            subject=str(where),
+            hint=f"See what was there: mvault history {model}. "
+            f"Or promote: mvault promote {model}:VERSION --env {environment}",
+        )
+    source = admit(session, authorised, Reference(model, version=earlier.record.version))
+    if source.digest != earlier.record.manifest:
+        raise Conflict(
+            f"{source.subject} is not what {where} named: its manifest differs.",
+            subject=source.subject,
+            hint="Restore it from a backup, or promote another version.",
+        )
+    return enter(session, authorised, source, where)
+
+
+def _earlier(
+    session: Session, authorised: Authorised, where: Channel, among: Slots, to: Version | None
+) -> Entry | None:
+    """Find the newest record of another version than the channel's that holds; without `to`, not barred."""
+    resolved: Resolved = authorised.resolved
+    current = recording.look_past(session, authorised, where, among).found.naming
+    below = current is None
+    for entry in among.places[where.slot]:
+        if not isinstance(entry, Signed) or entry.record.manifest is None:
+            continue
+        if to is not None:
+            if entry.record.version == to and _held(session, authorised, where, entry, among):
+                return entry
+            continue
+        if current is not None and entry.digest == current.digest:
+            below = True
+        elif below and (current is None or entry.record.manifest != current.record.manifest):
+            order = channels.order_of(resolved.context, entry)
+            barred = among.bar(entry.record.manifest, since=order) is not None
+            if not barred and _held(session, authorised, where, entry, among):
+                return entry
+    return None
+
+
+def _held(session: Session, authorised: Authorised, where: Channel, entry: Entry, among: Slots) -> bool:
+    """Tell whether a record was in force; one whose version was altered or deleted is passed over."""
     try:
-        data = session.store.read(folder + layout.numbered(seq), limit=limits.ENVELOPE_BYTES)
-    except (NotFound, Malformed):
+        return resolving.holds(session, authorised, where, entry, among)
+    except Rollback:
+        raise
+    except (Refused, NotFound):
         return False
-    except Unavailable:
-        if seq in objects.numbers(session.store, folder):
-            raise
-        return False  # it has the name and is no object: a folder, a link
-    found = in_force.channel_record(target.authorised.resolved.context, where, seq, data)
-    return isinstance(found, Signed)
-
-
-def _sign(
-    session: Session, target: Verified, where: Channel, current: Signed[ChannelRecord] | None, seq: int
-) -> bytes:
-    context = target.authorised.resolved.context
-    record = ChannelRecord(
-        vault=context.vault,
-        policy=context.policy_id,
-        environment=where.environment,
-        slot=where.slot,
-        model=where.model,
-        seq=seq,
-        version=target.manifest.version,
-        manifest=target.digest,
-        prev=None if current is None else current.digest,
-        bars=(),
-        created=session.now(),
-    )
-    identity = session.identity
-    signer = [(Digest(identity.key_id), identity.sign)]
-    return envelope.serialise(envelope.sign(records.CHANNEL, records.encode_channel(record), signer))

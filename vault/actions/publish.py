@@ -49,6 +49,7 @@ def publish(session: Session, model: Model, version: Version | None, contents: C
     Raises:
         AccessDenied: this identity may not publish this model here.
         Conflict: the version exists, or somebody else published it meanwhile; nothing was changed.
+        FormatRefused: a file can run code, and this environment does not allow its format.
         ValueError: the files' paths collide, there are none, or too much is to be recorded of them.
         Unavailable: the store failed; nothing is visible.
     """
@@ -61,6 +62,8 @@ def publish(session: Session, model: Model, version: Version | None, contents: C
         raise ValueError(refusal.message) from None
     if not contents.files:
         raise ValueError("A package has at least one file.")
+    for file in contents.files:
+        admission.check_stored(resolved.rule, file.path, file.format, str(model))
     number = _choose(session, authorised, version)
     return _Publication(session, authorised, number).run(contents)
 

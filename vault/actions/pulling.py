@@ -8,26 +8,34 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
-from vault.actions import resolving
+from vault.actions import local_files, resolving
 from vault.actions.reading import Package
 from vault.actions.session import Session
-from vault.core import admission
+from vault.core import admission, formats, static_stage
 from vault.core.manifest import DESERIALIZED, METADATA, FileEntry
 from vault.core.names import Reference
 from vault.core.stages import Verified
-from vault.errors import Conflict, FormatRefused, Unavailable
+from vault.errors import Conflict, FormatRefused, NotFound, Unavailable
 from vault.ports import Buffer, Sink
 from vault.storage.folder import Folder
+from vault.storage.local_draft import Draft
 
+TF_SERVING: Final = "tf-serving"
 _COPY: Final = 1 << 20
 _ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # archives of the same version are the same bytes
 _ZIP64_FROM: Final = 1 << 31
 
 
-def pull(session: Session, reference: Reference, destination: Path, *, zipped: bool) -> Path:
+def pull(
+    session: Session, reference: Reference, destination: Path, *, zipped: bool, layout: str | None = None
+) -> Path:
     """Write the verified files of a version into a folder, or into one zip file; nothing is overwritten.
 
+    With `layout="tf-serving"` the files of its SavedModel alone are written, into
+    MODEL/VERSION below `destination`. Gives the folder or file that was written.
+
     Raises:
+        ValueError: there is no such layout, or not for this version.
         Conflict: a file of that name is there; nothing was written.
         Refused, NotFound, NoUsableKey: nothing was written.
         Unavailable: the store or the disk failed; what could not be completed is not there.
@@ -36,13 +44,18 @@ def pull(session: Session, reference: Reference, destination: Path, *, zipped: b
     _check_formats(found)
     package = Package(session, found)
     entries = [entry for entry in found.manifest.files if entry.path != METADATA]
+    within = ""
+    if layout is not None:
+        within = _serving(found, layout, zipped=zipped)
+        entries = [entry for entry in entries if entry.path.startswith(within)]
+        destination = destination / found.manifest.model / found.manifest.version
     package.unlock(entries)
     try:
         with _more_open_files(len(entries)):
             if zipped:
                 _into_zip(package, entries, destination)
             else:
-                _into_folder(package, entries, destination)
+                _into_folder(package, entries, destination, within)
     except Conflict as conflict:
         there = destination if zipped else destination / conflict.subject
         raise Conflict(
@@ -57,6 +70,7 @@ def _check_formats(found: Verified) -> None:
     """Refuse what the environment does not allow: a pulled model is as good as a loaded one."""
     rule = found.authorised.resolved.rule
     for entry in found.manifest.files:
+        admission.check_stored(rule, entry.path, entry.format, found.subject)
         if entry.role in DESERIALIZED and entry.format not in rule.formats:
             raise FormatRefused(
                 f"{found.subject} {entry.path} is {entry.format}; {rule.name} allows "
@@ -66,15 +80,38 @@ def _check_formats(found: Verified) -> None:
             )
 
 
-def _into_folder(package: Package, entries: list[FileEntry], destination: Path) -> None:
+def _serving(found: Verified, layout: str, *, zipped: bool) -> str:
+    """Give the folder of the SavedModel in a package, with its slash, for TensorFlow Serving.
+
+    Raises:
+        ValueError: another layout, a zip file, a version that is no whole number.
+        NotFound: the package has no SavedModel.
+    """
+    if layout != TF_SERVING or zipped:
+        raise ValueError(f"A layout is {TF_SERVING}, for a folder and not for a zip file.")
+    if not found.manifest.version.isdecimal():
+        raise ValueError(f"TensorFlow Serving wants whole numbers as versions, not {found.manifest.version}.")
+    graphs = [entry.path for entry in found.manifest.files if entry.format == formats.SAVEDMODEL]
+    if not graphs:
+        raise NotFound(
+            f"{found.subject} has no SavedModel.",
+            subject=found.subject,
+            hint="Save it with format='savedmodel'.",
+        )
+    return graphs[0].rpartition("/")[0] + "/"
+
+
+def _into_folder(package: Package, entries: list[FileEntry], destination: Path, within: str) -> None:
     folder = Folder(destination)
     placed: list[str] = []
     try:
         # Leaving the stack commits every file; an exception inside discards them all.
         with ExitStack() as files:
             for entry in entries:
-                sink = files.enter_context(_placing(folder, entry, placed))
-                _write(package, entry, sink)
+                draft = files.enter_context(_placing(folder, entry, placed, within))
+                _write(package, entry, draft)
+                with draft.view() as content:
+                    _check_content(package, entry, content)
     except BaseException:
         for path in placed:  # one could not be put in place after others were
             with suppress(Unavailable):
@@ -83,10 +120,11 @@ def _into_folder(package: Package, entries: list[FileEntry], destination: Path) 
 
 
 @contextmanager
-def _placing(folder: Folder, entry: FileEntry, placed: list[str]) -> Iterator[Sink]:
-    with folder.create(entry.path, size=entry.size) as sink:
-        yield sink
-    placed.append(entry.path)
+def _placing(folder: Folder, entry: FileEntry, placed: list[str], within: str) -> Iterator[Draft]:
+    place = entry.path.removeprefix(within)
+    with folder.create(place, size=entry.size) as draft:
+        yield draft
+    placed.append(place)
 
 
 def _into_zip(package: Package, entries: list[FileEntry], destination: Path) -> None:
@@ -114,7 +152,16 @@ def _archive(package: Package, entries: list[FileEntry], draft: IO[bytes]) -> No
         for entry in entries:
             information = zipfile.ZipInfo(entry.path, _ZIP_EPOCH)
             with archive.open(information, "w", force_zip64=entry.size > _ZIP64_FROM) as member:
+                start = draft.tell()
                 _write(package, entry, _Member(member))
+            draft.flush()
+            with local_files.mapped(draft.fileno(), start + entry.size) as whole:
+                _check_content(package, entry, whole[start:])
+
+
+def _check_content(package: Package, entry: FileEntry, content: memoryview) -> None:
+    subject = package.opened.sealed.verified.subject
+    static_stage.check_pulled(entry.path, entry.format, content, subject)
 
 
 def _write(package: Package, entry: FileEntry, sink: Sink) -> None:

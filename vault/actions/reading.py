@@ -51,14 +51,14 @@ def judged(session: Session, verified: Verified) -> Iterator[Signed[SealingRecor
 class Package:
     """A package whose `metadata.json` is open; other files are decrypted when they are asked for."""
 
-    def __init__(self, session: Session, verified: Verified) -> None:
-        """Do steps 7 and 8 up to the metadata.
+    def __init__(self, session: Session, verified: Verified, sealed: Sealed | None = None) -> None:
+        """Do steps 7 and 8 up to the metadata; step 7 may have been done before.
 
         Raises:
             Refused, NotFound, Unavailable, NoUsableKey.
         """
         self._session = session
-        self._sealed = find_sealing(session, verified)
+        self._sealed = sealed or find_sealing(session, verified)
         self._keys: dict[bytes, bytes] = {}
         metadata, _ = self._decrypt(_stored(self._sealed, METADATA))
         self.opened: Opened = admission.open_package(self._sealed, metadata)

@@ -1,17 +1,18 @@
 """From a reference to a verified manifest: admission steps 2 to 6 with their reading."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
-from vault.actions import objects
+from vault.actions import attested, objects
 from vault.actions.session import Observation, Session
-from vault.core import admission, channels, in_force, layout, limits, memory_format, names
-from vault.core.channels import Evidence
+from vault.core import admission, channels, envelope, in_force, layout, limits, memory_format, names
+from vault.core.channels import Entry, Evidence, InForce, Records, Slots
 from vault.core.in_force import Channel, Signed
 from vault.core.memory_format import Memory
 from vault.core.names import Digest, Environment, Model, Reference, Version
-from vault.core.records import Approval, ChannelRecord
+from vault.core.records import Adoption, Approval, ChannelRecord
 from vault.core.stages import Authorised, Resolved, Target, Verified
 from vault.core.trust import Skipped
 from vault.errors import NotFound, Refused, Rollback, UntrustedSigner
@@ -74,8 +75,18 @@ def anybody(resolved: Resolved, model: Model) -> Authorised:
     return Authorised(resolved, next(iter(resolved.context.policy.members.values())), "verify", model)
 
 
+def identify(session: Session, resolved: Resolved, reference: Reference) -> Verified:
+    """Verify what a reference means in an environment, for anybody.
+
+    Raises:
+        Refused, NotFound, Unavailable, ValueError: as `find`.
+    """
+    return find_authorised(session, anybody(resolved, reference.model), reference).verified
+
+
 def _finish(session: Session, verified: Verified, skipped: tuple[Skipped, ...], *seen: Observation) -> Found:
     admission.require(verified, session.clock())
+    admission.fresh(verified, held=attested.compare(verified, seen, partial(judged, session)))
     session.remember(verified.authorised.resolved, verified, *seen)
     return Found(verified, skipped)
 
@@ -86,18 +97,18 @@ def _finish(session: Session, verified: Verified, skipped: tuple[Skipped, ...], 
 def _by_channel(session: Session, authorised: Authorised, reference: Reference) -> Found:
     resolved = authorised.resolved
     where = Channel(resolved.rule.name, reference.slot or names.MAIN, reference.model)
-    found, skipped = channel(session, authorised, where)
-    if found is None:
+    found = channel(session, authorised, where)
+    if found.head is None:
         session.remember(resolved, (where, None))
         if reference.slot is None and resolved.rule.require.none and _open(resolved):
-            return _newest(session, authorised, skipped)
+            return _newest(session, authorised, found.skipped)
     try:
         target = channels.target_of_channel(where, found)
     except Refused:
-        session.remember(resolved, (where, found))
+        session.remember(resolved, (where, found.head))
         raise
-    verified = admission.verify(authorised, target, read_manifest(session, reference.model, target.version))
-    return _finish(session, verified, skipped, (where, found))
+    data = read_manifest(session, reference.model, target.version)
+    return _finish(session, verify(session, authorised, target, data), found.skipped, (where, found.head))
 
 
 def _open(resolved: Resolved) -> bool:
@@ -109,34 +120,59 @@ def _open(resolved: Resolved) -> bool:
     )
 
 
-def channel(
-    session: Session, authorised: Authorised, where: Channel
-) -> tuple[Signed[ChannelRecord] | None, tuple[Skipped, ...]]:
-    """Give the record of a channel that is in force, and what was skipped above it.
+def channel(session: Session, authorised: Authorised, where: Channel, among: Slots | None = None) -> InForce:
+    """Give what a channel's records come to; `among` are the environment's, where they were looked at before.
 
     Raises:
         Refused: a record that is otherwise in force is final in its failures.
         Unavailable: a listed record cannot be read.
     """
-    return channels.channel_in_force(
-        authorised.resolved,
-        where,
-        judged(session, authorised.resolved, where),
-        partial(_evidence, session, authorised, where),
-    )
+    found = among or slots(session, authorised.resolved, where.model)
+    if where.slot not in found.places:
+        found = Slots(
+            found.context, {**found.places, where.slot: judged(session, authorised.resolved, where)}
+        )
+    evidence = partial(_evidence, session, authorised, where)
+    return channels.channel_in_force(authorised.resolved, where, found, evidence)
 
 
-def judged(session: Session, resolved: Resolved, where: Channel) -> Iterator[Signed[ChannelRecord] | Skipped]:
-    """Read and judge a channel's records, newest first, by everything but their approvals."""
+def judged(session: Session, resolved: Resolved, where: Channel) -> Records:
+    """Give a channel's records, newest first, judged by everything but their approvals."""
     folder = layout.channel(where.environment, where.slot, where.model)
-    return channels.channel_records(
+    return Records(
         resolved.context,
         where,
-        objects.numbers(session.store, folder),
+        lambda: objects.numbers(session.store, folder),
         lambda number: objects.read_listed(
             session.store, folder + layout.numbered(number), limit=limits.ENVELOPE_BYTES
         ),
     )
+
+
+def slots(session: Session, resolved: Resolved, model: Model) -> Slots:
+    """Give a model's records in every slot that an environment has a folder for; `main` is always one."""
+    environment = resolved.rule.name
+    found = {names.MAIN}
+    for name in session.store.list_folders(layout.slots(environment)):
+        try:
+            found.add(names.slot(name.removesuffix("/")))
+        except Refused:
+            continue  # a stranger's folder
+    return Slots(
+        resolved.context,
+        {slot: judged(session, resolved, Channel(environment, slot, model)) for slot in sorted(found)},
+    )
+
+
+def verify(session: Session, authorised: Authorised, target: Target, data: bytes) -> Verified:
+    """Do step 5, reading a version's adoptions where a publisher of it does not count any more.
+
+    Raises:
+        Refused: as `admission.verify`.
+        Unavailable: an adoption cannot be read.
+    """
+    adopted = partial(adoptions, session, authorised.resolved, authorised.model, target.version)
+    return admission.verify(authorised, target, data, adopted)
 
 
 def _evidence(session: Session, authorised: Authorised, where: Channel, record: ChannelRecord) -> Evidence:
@@ -147,32 +183,53 @@ def _evidence(session: Session, authorised: Authorised, where: Channel, record: 
     found = approvals(session, resolved, where, record.version, record.manifest)
     rule = resolved.rule.require.approvals
     if rule is not None:
-        most = in_force.approvers(resolved.context, rule, found, publishers=(), promoters=(), bar=0)
+        most = in_force.approvers(resolved.context, rule, found, publishers=(), promoters=(), bar=(0, 0))
         if len(most) < rule.threshold:
             return Evidence((), found)  # too few, whoever published it: what it names need not even exist
     target = Target(record.version, record.manifest, None, open=False)
     data = read_manifest(session, where.model, record.version)
-    return Evidence(admission.verify(authorised, target, data).publishers, found)
+    return Evidence(verify(session, authorised, target, data).publishers, found)
 
 
 def approvals(
     session: Session, resolved: Resolved, where: Channel, version: Version, manifest: Digest
 ) -> tuple[Signed[Approval], ...]:
     """Read the approvals of a manifest for an environment; what does not hold is no vote."""
-    found = []
-    for count, name in enumerate(
-        session.store.list(layout.approvals(where.model, version, where.environment))
-    ):
-        if count >= limits.PRINCIPALS:
-            break
+    return tuple(
+        entry
+        for name, data in _votes(session, layout.approvals(where.model, version, where.environment))
+        if isinstance(entry := in_force.approval(resolved.context, where, manifest, data, name), Signed)
+    )
+
+
+def adoptions(
+    session: Session, resolved: Resolved, model: Model, version: Version, manifest: Digest
+) -> tuple[Signed[Adoption], ...]:
+    """Read the adoptions of a manifest; what does not hold is none."""
+    return tuple(
+        entry
+        for name, data in _votes(session, layout.adoptions(model, version))
+        if isinstance(
+            entry := in_force.adoption(resolved.context, model, version, manifest, data, name), Signed
+        )
+    )
+
+
+def _votes(session: Session, folder: str) -> Iterator[tuple[str, bytes]]:
+    """Read what may be a vote; what is not named after its own content is a stranger's and takes no place."""
+    listed = (name for name in session.store.list(folder) if layout.is_approval(name.removeprefix(folder)))
+    read_here = 0
+    for name in islice(listed, limits.APPROVAL_NAMES):
         try:
-            data = objects.read_listed(session.store, name, limit=limits.ENVELOPE_BYTES)
+            data = objects.read_listed(session.store, name, limit=limits.APPROVAL_BYTES)
         except Refused:
-            continue  # too large for an approval
-        entry = in_force.approval(resolved.context, where, manifest, data, name)
-        if isinstance(entry, Signed):
-            found.append(entry)
-    return tuple(found)
+            continue  # too large for a vote
+        if not layout.fits_content(name, envelope.digest(data)):
+            continue
+        yield name, data
+        read_here += 1
+        if read_here == limits.PRINCIPALS:
+            break
 
 
 # --- by version, digest, or newest ---
@@ -180,65 +237,61 @@ def approvals(
 
 def _by_version(session: Session, authorised: Authorised, reference: Reference) -> Found:
     resolved = authorised.resolved
-    version = reference.version or _version_of(session, authorised, reference)
+    version = reference.version or version_of(session, authorised, reference)
     data = read_manifest(session, reference.model, version)
-    found = admission.verify(authorised, Target(version, reference.digest, None, open=False), data)
-    records = _history(session, authorised, _slots(session, authorised), found.digest)
+    found = verify(session, authorised, Target(version, reference.digest, None, open=False), data)
+    records = history(session, authorised, slots(session, resolved, reference.model), found.digest)
     target = channels.target_of_version(resolved, version, found.digest, records, str(reference))
     if target.via is not None:
-        return _finish(session, found, ())
+        return _finish(session, replace(found, target=target), ())
     try:
-        return _finish(session, admission.verify(authorised, target, data), ())
+        return _finish(session, verify(session, authorised, target, data), ())
     except UntrustedSigner:
         # Its publishers may publish it, only not straight into this environment.
         raise channels.not_promoted(resolved, str(reference)) from None
 
 
-def _version_of(session: Session, authorised: Authorised, reference: Reference) -> Version:
-    """Find the version whose manifest has a digest, newest first."""
+def version_of(session: Session, authorised: Authorised, reference: Reference) -> Version:
+    """Find the version whose manifest has the digest that a reference names, newest first.
+
+    Raises:
+        NotFound: there is none that verifies.
+        Unavailable.
+    """
     for version in version_names(session, reference.model):
         try:
             data = read_manifest(session, reference.model, version)
             target = Target(version, None, None, open=False)
-            if admission.verify(authorised, target, data).digest == reference.digest:
+            if verify(session, authorised, target, data).digest == reference.digest:
                 return version
         except (Refused, NotFound):
             continue
     raise NotFound(f"There is no version {reference}.", subject=str(reference))
 
 
-_Judged = list[Signed[ChannelRecord] | Skipped]
+def holds(session: Session, authorised: Authorised, where: Channel, entry: Entry, among: Slots) -> bool:
+    """Tell whether a genuine record has the approvals that its environment asks for.
+
+    Raises:
+        Refused, NotFound: what it names does not verify.
+        Unavailable.
+    """
+    evidence = partial(_evidence, session, authorised, where)
+    return channels.missing_approvals(authorised.resolved, where, entry, among, evidence) is None
 
 
-def _slots(session: Session, authorised: Authorised) -> list[tuple[Channel, _Judged]]:
-    """Read and judge a model's records in every slot of an environment, by everything but their approvals."""
-    environment = authorised.resolved.rule.name
-    found = []
-    for name in session.store.list_folders(f"channels/{environment}/"):
-        try:
-            where = Channel(environment, names.slot(name.removesuffix("/")), authorised.model)
-        except Refused:
-            continue  # a stranger's folder
-        found.append((where, list(judged(session, authorised.resolved, where))))
-    return found
-
-
-def _history(
-    session: Session, authorised: Authorised, slots: list[tuple[Channel, _Judged]], digest: Digest
-) -> list[Signed[ChannelRecord]]:
+def history(session: Session, authorised: Authorised, among: Slots, digest: Digest) -> list[Entry]:
     """Give the records that name a digest, and hold or once held, and those that bar it.
 
     What became of other versions, whose manifests may be deleted, does not matter to this one.
     """
     found = []
-    for where, records in slots:
-        evidence = partial(_evidence, session, authorised, where)
-        for place, entry in enumerate(records):
+    for records in among.places.values():
+        for entry in records:
             if isinstance(entry, Skipped):
                 continue
             if entry.record.manifest == digest:
-                below = records[place + 1 :]
-                if channels.missing_approvals(authorised.resolved, where, entry, below, evidence) is None:
+                if holds(session, authorised, records.where, entry, among):
                     found.append(entry)
             elif digest in entry.record.bars:
                 found.append(entry)
@@ -249,7 +302,7 @@ def _newest(session: Session, authorised: Authorised, skipped: tuple[Skipped, ..
     """Give the newest version that its publishers may publish here and no record bars."""
     resolved, model = authorised.resolved, authorised.model
     passed = list(skipped)
-    slots = _slots(session, authorised)
+    among = slots(session, resolved, model)
     excluded: set[Version] = set()
     for version in version_names(session, model):
         if not names.version_order(version).released:
@@ -258,8 +311,8 @@ def _newest(session: Session, authorised: Authorised, skipped: tuple[Skipped, ..
         data = b""
         try:
             data = read_manifest(session, model, version)
-            verified = admission.verify(authorised, Target(version, None, None), data)
-            records = _history(session, authorised, slots, verified.digest)
+            verified = verify(session, authorised, Target(version, None, None), data)
+            records = history(session, authorised, among, verified.digest)
             channels.target_of_version(resolved, version, verified.digest, records, subject)
         except Rollback:
             raise

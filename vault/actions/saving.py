@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from vault.actions import provenance
+from vault.actions import provenance, writing
 from vault.actions.publish import BytesSource, Contents, PackageFile, publish
 from vault.actions.session import Session
 from vault.core import formats, limits, names, strict_json
@@ -69,87 +69,75 @@ class _Saver:
         self._tolerance = tolerance
         self._features = feature_names(model, described.sample_input) or _named(described.artifacts)
         self._rows: Any = None
+        self._predictor: Any = None
         self._expected: dict[str, Any] = {}
         self._parity: dict[str, JSONValue] = {}
         self.files: list[PackageFile] = []
         if described.sample_input is not None:
             self._rows = parity.widen(described.sample_input)
-            self._expected = parity.outputs(model, self._rows)
+            self._predictor = writing.predictor(model)
+            self._expected = parity.outputs(self._predictor, self._rows)
 
     # --- the model ---
 
     def add_model(self, wanted: str) -> None:
         """Write the model in one format and compare it with the live one."""
         if wanted == "auto":
-            wanted = formats.ONNX if _is_onnx(self._model) else formats.SKOPS
+            wanted = writing.natural(self._model)
             try:
                 self._add(wanted)
             except ValueError as error:
-                self._only_as_pickle(error)
-                self._add(formats.JOBLIB)
+                wanted = writing.otherwise(self._model)
+                self._only_if_allowed(wanted, str(error))
+                self._add(wanted)
             return
-        if wanted not in (formats.SKOPS, formats.ONNX, formats.JOBLIB):
-            raise ValueError(f"format is auto, skops, onnx or joblib, not {wanted!r}.")
-        if wanted == formats.JOBLIB:
-            self._only_as_pickle(ValueError("joblib was asked for"))
+        if wanted in formats.FORMATS and formats.FORMATS[wanted].needs_allowance:
+            self._only_if_allowed(wanted, f"{wanted} was asked for")
         self._add(wanted)
 
-    def _only_as_pickle(self, why: ValueError) -> None:
-        """Go on to joblib only where the policy and this caller name it.
+    def _only_if_allowed(self, kind: str, why: str) -> None:
+        """Go on to a format that can run code only where the policy and this caller name it.
 
         Raises:
             FormatRefused: one of them does not.
         """
-        allowed = self._session.trust().policy.environments[self._session.environment].formats
-        if formats.JOBLIB in allowed and formats.JOBLIB in self._session.allowance.formats:
+        if kind in self._formats() and kind in self._session.allowance.formats:
             return
+        program = "a pickle, which is a program"
+        what = program if kind in formats.PICKLE_BASED else f"{kind}, which can run code"
         raise FormatRefused(
-            f"{type(self._model).__name__} would have to be a pickle, which is a program ({why}).",
+            f"{type(self._model).__name__} would have to be {what} ({why}).",
             subject=type(self._model).__name__,
-            hint="Give format='onnx' if it can be converted. A pickle is packaged only where the policy "
-            "lists joblib for this environment and the caller says allow={'formats': ['joblib']}.",
+            hint="Give format='onnx' if it can be converted. Such a file is packaged only where the policy "
+            f"lists {kind} for this environment and the caller says allow={{'formats': ['{kind}']}}.",
         )
 
+    def _formats(self) -> Sequence[str]:
+        return self._session.trust().policy.environments[self._session.environment].formats
+
     def _add(self, kind: str) -> None:
-        data, pins, restored = self._written(kind)
-        path = names.path(f"model{formats.FORMATS[kind].extensions[0]}")
-        if restored is not None and self._rows is not None:
-            self._compare(kind, restored)
-        self._put(path, "model", kind, data, pins)
-
-    def _written(self, kind: str) -> tuple[bytes, tuple[str, ...], Any]:
-        """Write the model; give its bytes, pins, and the saved form brought back (None for a pickle)."""
-        if kind == formats.ONNX:
-            from vault.loaders import onnx
-
-            data = (
-                bytes(self._model.SerializeToString())
-                if _is_onnx(self._model)
-                else onnx.export(self._model, self._example())
+        if kind in writing.WRITERS and kind not in self._formats():
+            environment = self._session.environment
+            raise FormatRefused(
+                f"{type(self._model).__name__} would be saved as {kind}, and {environment} allows "
+                f"{', '.join(self._formats()) or 'nothing'}.",
+                subject=type(self._model).__name__,
+                hint=f"Name another format=, or have {kind} added to the policy's formats for {environment}.",
             )
-            if _is_onnx(self._model):
-                return data, (), None
-            restored = onnx.restore(data, classes=class_labels(self._model), feature_names=self._features)
-            return data, (), restored
-        if kind == formats.SKOPS:
-            from vault.core import skops_types
-            from vault.loaders import skops
-
-            data, pins = skops.dump(self._model)
-            allowed = skops_types.DEFAULT_SKOPS_TYPES | self._session.allowance.skops_types
-            usable = frozenset(pins)
-            # Bringing it back here is no risk: the object is this process's own.
-            back = skops.restore(memoryview(data), usable, subject="the model") if usable <= allowed else None
-            return data, pins, back
-        from vault.loaders import pickle_gate
-
-        data, pins = pickle_gate.dump(self._model)
-        return data, pins, None
-
-    def _example(self) -> Any:
-        if self._described.sample_input is None:
-            raise ValueError("ONNX needs to see what goes in: give sample_input=X[:500].")
-        return self._described.sample_input
+        live = writing.Live(
+            self._model,
+            self._described.sample_input,
+            self._features,
+            class_labels(self._model),
+            self._session.allowance,
+        )
+        written = writing.write(kind, live)
+        path = writing.path(kind)
+        if written.restored is not None and self._rows is not None:
+            self._compare(kind, written.restored)
+        self._put(path, "model", kind, written.data, written.pins)
+        for inner, data in written.beside.items():
+            self._put(names.path(f"{path.rpartition('/')[0]}/{inner}"), "file", formats.DATA, data, ())
 
     def _compare(self, kind: str, restored: Any) -> None:
         found = parity.compare(self._expected, parity.outputs(restored, self._rows))
@@ -167,21 +155,21 @@ class _Saver:
     # --- what travels with it ---
 
     def add_artifacts(self, artifacts: Mapping[str, Any]) -> None:
-        """Write objects by the ladder, lists and dicts as JSON, arrays and tables as npz."""
+        """Write objects by the ladder, lists and dicts as JSON, arrays and tables as npz, weights as such."""
         for name, value in artifacts.items():
             role = "features" if name == "features" else "artifact"
-            if isinstance(value, list | tuple | dict | str):
+            kind = writing.natural(value)
+            if kind in (formats.SKOPS, formats.NPZ) and isinstance(value, list | tuple | dict | str):
                 self._put(_artifact_path(name, ".json"), role, formats.JSON, _json(name, value), ())
             elif hasattr(value, "iloc") or type(value).__name__ == "ndarray":
                 from vault.loaders import arrays
 
                 self._put(_artifact_path(name, ".npz"), role, formats.NPZ, arrays.dump_sample(value), ())
             else:
-                from vault.loaders import skops
-
-                data, pins = skops.dump(value)
-                kind = "preprocessor" if hasattr(value, "transform") else role
-                self._put(_artifact_path(name, ".skops"), kind, formats.SKOPS, data, pins)
+                written = writing.write(kind, writing.Live(value, allowance=self._session.allowance))
+                role = "preprocessor" if hasattr(value, "transform") else role
+                path = _artifact_path(name, formats.FORMATS[kind].extensions[0])
+                self._put(path, role, kind, written.data, written.pins)
 
     def add_sample(self) -> None:
         """Keep the sample and what the live model says about it."""
@@ -190,10 +178,12 @@ class _Saver:
             return
         from vault.loaders import arrays
 
-        kept = sample[:SAMPLE_ROWS]
+        several = isinstance(sample, Mapping)  # a model of several inputs, by their names
+        kept = {k: rows[:SAMPLE_ROWS] for k, rows in sample.items()} if several else sample[:SAMPLE_ROWS]
         try:
-            self._put(names.path("sample.npz"), "sample", formats.NPZ, arrays.dump_sample(kept), ())
-            for method, values in parity.outputs(self._model, kept).items():
+            data = arrays.dump_arrays(kept) if several else arrays.dump_sample(kept)
+            self._put(names.path("sample.npz"), "sample", formats.NPZ, data, ())
+            for method, values in parity.outputs(self._predictor, kept).items():
                 path = names.path(f"sample.{method}.npz")
                 self._put(path, "sample", formats.NPZ, arrays.dump_sample(values), ())
         except ValueError as error:
@@ -256,10 +246,6 @@ def class_labels(model: Any) -> list[Any] | None:
         return None
     labels = found.tolist()
     return labels if all(isinstance(label, bool | int | float | str) for label in labels) else None
-
-
-def _is_onnx(model: Any) -> bool:
-    return type(model).__name__ == "ModelProto" and hasattr(model, "SerializeToString")
 
 
 def _artifact_path(name: str, extension: str) -> names.Path:

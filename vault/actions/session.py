@@ -1,11 +1,22 @@
 """One opened vault: its store, its verified trust documents, this client's memory and identity."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from vault.actions import objects
-from vault.core import admission, layout, limits, memory_format, names, policy_document, trust
+from vault.actions import freshness, objects
+from vault.actions.freshness import HeadsFound
+from vault.core import (
+    admission,
+    channels,
+    heads,
+    layout,
+    limits,
+    memory_format,
+    names,
+    policy_document,
+    trust,
+)
 from vault.core.allowance import Allowance
 from vault.core.in_force import Channel, Context, Signed
 from vault.core.memory_format import Mark, Memory
@@ -14,7 +25,7 @@ from vault.core.policy import Policy, PolicyId
 from vault.core.records import ChannelRecord
 from vault.core.stages import Resolved, Verified
 from vault.core.trust import Skipped, TrustedRoot
-from vault.errors import NotFound, NoUsableKey
+from vault.errors import NotFound, NoUsableKey, Rollback
 from vault.keys.recipients import Identity as AgeIdentity
 from vault.keys.recipients import Recipient as AgeRecipient
 from vault.ports import Clock, Progress, Random, Store, no_progress
@@ -88,6 +99,7 @@ class Session:
     progress: Progress = no_progress
     _identity: HeldIdentity | None = None
     _trust: Trust | None = None
+    _heads: dict[Environment, HeadsFound] = field(default_factory=dict)
     environment_keys: dict[tuple[Environment, int], AgeIdentity] = field(default_factory=dict)
     recipients: dict[Digest, AgeRecipient] = field(default_factory=dict)
 
@@ -159,8 +171,44 @@ class Session:
         resolved = admission.resolve(
             found.root, (found.policy, found.policy_id), environment, remembered, self.clock()
         )
-        self.memory.advance(admission.trust_seen(found.root, found.policy_id))
-        return resolved
+        seen = admission.trust_seen(found.root, found.policy_id)
+        if resolved.rule.require.fresh is None:
+            self.memory.advance(seen)
+            return resolved
+        try:
+            state = self._freshness(found, resolved, resolved.rule.require.fresh)
+        except Rollback as refusal:
+            if refusal.code != "withheld" or self.trust() is found:
+                raise
+            return self.resolve(environment)  # a policy was signed, and attested, between our two looks
+        marks: dict[str, Mark] = {} if state.mark is None else {environment: state.mark}
+        self.memory.advance(replace(seen, heads=marks))
+        return replace(resolved, freshness=state)
+
+    def heads_skipped(self, environment: Environment) -> tuple[Skipped, ...]:
+        """Give what lay above an environment's heads and did not count, when it was last resolved."""
+        read = self._heads.get(environment)
+        return () if read is None else read.skipped
+
+    def _freshness(self, found: Trust, resolved: Resolved, mode: str) -> heads.Freshness:
+        """Read an environment's heads, compare them with those seen before, and say what they come to now."""
+        environment = resolved.rule.name
+        read = freshness.read(
+            self.store, resolved.context, found.root, environment, self._heads.get(environment)
+        )
+        self._heads[environment] = read
+        state = heads.freshness(mode, environment, read.heads, self.clock())
+        known = resolved.remembered.heads.get(environment)
+        heads.check_remembered(
+            known,
+            state.mark,
+            era=found.policy.era,
+            environment=environment,
+            offered=known is not None
+            and state.mark != known
+            and freshness.offered(self.store, environment, known),
+        )
+        return state
 
     def remember(self, resolved: Resolved, *seen: "Observation") -> None:
         """Compare what was found with what this client knew before, then remember it.
@@ -169,6 +217,9 @@ class Session:
             Rollback: the store offers something older, or other, than was seen before.
         """
         known = resolved.remembered
+        policy = resolved.context.policy
+        # What is seen while heads have lapsed may be old: it is not what this client "holds" from then on.
+        lapsed = resolved.freshness is not None and resolved.freshness.holds_only_what_was_seen
         channels = {}
         versions = {}
         for entry in seen:
@@ -178,11 +229,20 @@ class Session:
                 continue
             where, found = entry
             key = memory_format.channel_key(where.environment, where.slot, where.model)
-            mark = None if found is None else mark_of(found)
-            memory_format.check_channel(known, key, mark)
-            if mark is not None:
+            mark = None if found is None else mark_of(resolved.context, found)
+            left_out = policy.continues is not None and key not in policy.continues
+            memory_format.check_channel(known, key, mark, lost_before=policy.era if left_out else 0)
+            if resolved.freshness is not None:
+                heads.check_channel(resolved.freshness, where, mark)
+            if mark is not None and not lapsed:
                 channels[key] = mark
-        observed = Memory(resolved.context.vault, channels=channels, versions=versions)
+        under = resolved.context.policy_id
+        observed = Memory(
+            resolved.context.vault,
+            policy=Mark(under.era, under.version, under.digest),
+            channels=channels,
+            versions=versions,
+        )
         memory_format.check(known, observed)
         self.memory.advance(observed)
 
@@ -190,6 +250,7 @@ class Session:
 Observation = Verified | tuple[Channel, Signed[ChannelRecord] | None]
 
 
-def mark_of(found: Signed[ChannelRecord]) -> Mark:
+def mark_of(context: Context, found: Signed[ChannelRecord]) -> Mark:
     """Give what memory keeps of a channel record."""
-    return Mark(found.record.policy.era, found.record.seq, found.digest)
+    era, number = channels.order_of(context, found)
+    return Mark(era, number, found.digest)

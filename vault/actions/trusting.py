@@ -4,6 +4,7 @@ from vault import memory
 from vault.actions.opening import clock
 from vault.actions.session import Session
 from vault.core import envelope, layout, limits, names, trust, trustfile
+from vault.core.memory_format import Pin
 from vault.core.names import Digest
 from vault.core.trustfile import TrustFile
 from vault.errors import Malformed, NotFound
@@ -24,8 +25,12 @@ def fingerprint(store: Store) -> Digest:
     return trust.verify_first(data, claimed).digest
 
 
-def pin(found: Settings, store: Store, root: Digest) -> None:
-    """Trust a location with a root that was compared by another way.
+def pin(found: Settings, store: Store, root: Digest, *, replace: bool = False) -> Pin | None:
+    """Trust a location with a root that was compared by another way; give the pin that it replaced, if any.
+
+    With `replace` it may take the place of another root: the way out when a
+    threshold of root keys was lost, and nothing in the storage can say so. What
+    was seen of the old vault is kept, and does not bind the new one.
 
     Raises:
         DigestMismatch: the store offers another root.
@@ -34,7 +39,10 @@ def pin(found: Settings, store: Store, root: Digest) -> None:
     """
     data = _first_root(store)
     trust.verify_first(data, root)
-    memory.Pins(found.config_dir).add(store.location, root, now=clock())
+    pins = memory.Pins(found.config_dir)
+    before = pins.get(store.location)
+    pins.add(store.location, root, now=clock(), replace=replace)
+    return None if before is None or before.root == root else before
 
 
 def export_trust(session: Session) -> bytes:

@@ -27,6 +27,8 @@ UNPROTECTED_HINT = "Or pass --no-passphrase, and let the file's permissions prot
         "mvault init models/ --service web=web.pub   # a loader that may read prod",
         "mvault init models/ --recipient x25519      # any age program can recover it",
         "mvault init models/ --recovery /media/stick/key.txt",
+        "mvault init models/ --team --key ben=ben.pub",
+        "mvault init models/ --team --root-holder ben=ben.pub --threshold 2",
     ),
 )
 @click.argument("location", required=False)
@@ -58,6 +60,29 @@ UNPROTECTED_HINT = "Or pass --no-passphrase, and let the file's permissions prot
     metavar="FILE",
     help="A policy in place of the shipped solo.yaml.",
 )
+@click.option("--team", is_flag=True, help="Begin with the roles of the shipped team.yaml.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="The public identity of somebody whom the policy names. Repeatable.",
+)
+@click.option(
+    "--root-holder",
+    "holders",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Somebody who holds the root beside you; FILE is a public identity. Repeatable.",
+)
+@click.option(
+    "--threshold",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How many root holders must sign, beginning with the vault's first policy.",
+)
 @click.pass_context
 def init(
     context: click.Context,
@@ -68,19 +93,40 @@ def init(
     services: tuple[str, ...],
     recovery: str | None,
     policy: str | None,
+    team: bool,
+    keys: tuple[str, ...],
+    holders: tuple[str, ...],
+    threshold: int,
 ) -> None:
     """Make a vault in the empty folder LOCATION, owned by you alone and trusted on this machine.
 
     You get an identity if you have none, a policy with dev and prod, and a
-    recovery key, which belongs offline.
+    recovery key, which belongs offline. With a --threshold of more than one you
+    get drafts that the other root holders sign before there is a vault.
     """
+    from vault.cli import founding_together
     from vault.starting import init as make
 
     common = common_of(context)
     before = common.settings()
     common.tell_settings(common.settings(vault=location))
     told: list[NewVault] = []
+    founders = founding_together.founders(keys, holders, threshold)
     try:
+        if threshold > 1:
+            founding_together.begin(
+                common,
+                location,
+                name=name,
+                kind=recipient,
+                services=[_service(text) for text in services],
+                protect=not no_passphrase,
+                recovery=None if recovery is None else Path(recovery),
+                policy=policy,
+                starter="team" if team else "solo",
+                founders=founders,
+            )
+            return
         made = make(
             location or common.given.get("vault"),
             name=name,
@@ -90,6 +136,8 @@ def init(
             services=[_service(text) for text in services],
             recovery=recovery,
             policy=policy,
+            team=team,
+            founders=founders,
             created=told.append,
             env=common.given.get("env"),
             **common.unlocking(),
@@ -99,19 +147,22 @@ def init(
             raise
         hint = f"{error.hint} {UNPROTECTED_HINT}".lstrip()
         raise NoUsableKey(error.message, code=error.code, subject=error.subject, hint=hint) from None
-    new = told[0]
-    place = location or before.vault or made.location
-    remembered = _remember(common, place) if before.vault is None else None
+    _tell(common, told[0], made.id, location or before.vault or made.location, new_here=before.vault is None)
+
+
+def _tell(common: Common, new: "NewVault", vault: str, place: str, *, new_here: bool) -> None:
+    """Print what there is now; `new_here` is whether no vault was named before."""
+    remembered = _remember(common, place) if new_here else None
     common.console.outcome(
         {
-            "vault": made.id,
-            "location": made.location,
+            "vault": vault,
+            "location": new.location,
             "identity": {"path": str(new.identity), "created": new.made_identity},
             "recovery": str(new.recovery),
             "settings": None if remembered is None else str(remembered),
         },
-        plain=made.id,
-        message=_story(new, made.id, place, remembered),
+        plain=vault,
+        message=_story(new, vault, place, remembered),
     )
 
 

@@ -1,4 +1,4 @@
-"""`mvault identity`: make, show, list, pass on and take in identities."""
+"""`mvault identity`: make, show, list, pass on, take in and protect identities."""
 
 import shlex
 from pathlib import Path
@@ -186,6 +186,47 @@ def import_(context: click.Context, file: Path) -> None:
         _value(found, used),
         plain=str(place),
         message=f"Copied the identity {found.name} to {short(place)}. {use}",
+    )
+
+
+@verb(
+    "passphrase",
+    family=identity,
+    examples=(
+        "mvault identity passphrase",
+        "mvault identity passphrase web.json --no-passphrase",
+        "mvault identity passphrase --passphrase-file old --new-passphrase-file new",
+    ),
+)
+@click.argument("file", type=_FILE, required=False)
+@click.option(
+    "--new-passphrase-file", type=_FILE, metavar="FILE", help="Read the new passphrase from a file."
+)
+@click.option("--no-passphrase", is_flag=True, help="Take the passphrase away.")
+@click.pass_context
+def passphrase(
+    context: click.Context, file: Path | None, new_passphrase_file: Path | None, no_passphrase: bool
+) -> None:
+    """Change the passphrase of your identity, or of the one in FILE.
+
+    The keys stay the same. Copies of the file, such as backups, keep the old
+    passphrase: where it may be known to others, the keys in them are too.
+    """
+    from vault.actions import identities
+
+    if no_passphrase and new_passphrase_file is not None:
+        raise click.UsageError("--no-passphrase and --new-passphrase-file exclude each other.")
+    common = common_of(context)
+    path = _chosen(common, file)
+    settings = common.settings()
+    changed = identities.change_passphrase(
+        path, settings, new_file=new_passphrase_file, protect=not no_passphrase
+    )
+    told = "has a new passphrase" if changed.protected else "has no passphrase now: keep the file closed"
+    common.console.outcome(
+        _value(changed, path == settings.identity),
+        plain=str(path),
+        message=f"The identity {changed.name} in {short(path)} {told}. Copies of it keep the one they had.",
     )
 
 

@@ -14,7 +14,7 @@ from vault.cli.text import clean, count, scalar, size, when
 from vault.errors import NotFound
 
 if TYPE_CHECKING:
-    from vault.actions.listing import Details, ModelRow, Release
+    from vault.actions.listing import Details, Event, ModelRow, Release
 
 _SHOWN = 12  # names of features, parameters and the like that fit a line or two
 
@@ -123,6 +123,10 @@ def show(context: click.Context, reference: str) -> None:
         "files": list(found.files),
         "metadata": found.metadata,
         "unread": found.unread,
+        "votes": [
+            {"time": vote.time, "action": vote.action, "where": vote.where, "who": list(vote.who)}
+            for vote in found.votes
+        ],
     }
     if console.json(value):
         return
@@ -166,10 +170,19 @@ def _fields(found: "Details", *, verbose: bool) -> list[tuple[str, Cell]]:
         ("Size", Cell(f"{size(entry.size)} in {count(len(found.files), 'file')}", str(entry.size))),
         ("Digest", Cell(entry.digest)),
     ]
+    for title, action in (("Adopted", "adopt"), ("Approved", "approve")):
+        votes = [vote for vote in found.votes if vote.action == action]
+        if votes:
+            rows.append((title, Cell(", ".join(_vote(vote) for vote in votes))))
     if found.metadata is None:
         return [*rows, ("Confidential", Cell(f"not shown: {found.unread}", ""))]
     info = found.metadata
     return [*rows, *((title, Cell(text)) for title, text in _described(info, verbose=verbose) if text)]
+
+
+def _vote(vote: "Event") -> str:
+    who = " and ".join(vote.who)
+    return f"by {who} for {vote.where}" if vote.where else f"by {who}"
 
 
 def _described(info: Mapping[str, object], *, verbose: bool) -> list[tuple[str, str]]:
@@ -288,19 +301,25 @@ def history(context: click.Context, model: str) -> None:
     examples=(
         "mvault pull churn@prod out/",
         "mvault pull churn:3 churn-3.zip --zip",
+        "mvault pull churn@prod served/ --layout tf-serving",
     ),
 )
 @click.argument("reference", metavar="REF", type=ReferenceText())
 @click.argument("destination", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--zip", "zipped", is_flag=True, help="Write one zip file, DIR, instead of a folder.")
+@click.option(
+    "--layout",
+    type=click.Choice(["tf-serving"]),
+    help="Write the SavedModel alone, where TensorFlow Serving looks: DIR/MODEL/VERSION.",
+)
 @click.pass_context
-def pull(context: click.Context, reference: str, destination: Path, zipped: bool) -> None:
+def pull(context: click.Context, reference: str, destination: Path, zipped: bool, layout: str | None) -> None:
     """Write the files of the version REF into DIR, each only after it verified; nothing is overwritten.
 
     They are no longer encrypted there, and their signature is not with them.
     """
     common = common_of(context)
-    written = common.open().pull(reference, destination, zip=zipped)
+    written = common.open().pull(reference, destination, zip=zipped, layout=layout)
     common.console.outcome(
         {"reference": reference, "path": str(written.absolute()), "zip": zipped},
         plain=str(written),

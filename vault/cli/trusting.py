@@ -30,6 +30,7 @@ class Trust(Family):
     examples=(
         "mvault trust models/ --root sha256:4bd6a7b2…   # what its owner told you",
         "mvault trust models/                           # at a terminal: compare by eye",
+        "mvault trust models/ --root sha256:8c01e5d9… --replace  # its keys were lost",
         "mvault trust export trust.json                 # for a container",
     ),
 )
@@ -46,11 +47,16 @@ def trust() -> None:
 @verb("location", family=trust, examples=("mvault trust models/ --root sha256:4bd6a7b2…",), hidden=True)
 @click.argument("location")
 @click.option("--root", metavar="sha256:…", help="The fingerprint that its owner told you.")
+@click.option("--replace", is_flag=True, help="In place of another that is trusted there; needs --root.")
 @click.pass_context
-def trust_location(context: click.Context, location: str, root: str | None) -> None:
+def trust_location(context: click.Context, location: str, root: str | None, replace: bool) -> None:
     """Trust the vault at LOCATION on this machine."""
     from vault.actions import opening, trusting
 
+    if replace and root is None:
+        raise click.UsageError(
+            "--replace needs --root, the fingerprint that its owner told you by another way.", context
+        )
     common = common_of(context)
     settings = common.settings(vault=location)
     common.tell_settings(settings)
@@ -59,11 +65,22 @@ def trust_location(context: click.Context, location: str, root: str | None) -> N
     if wanted is None:
         wanted = trusting.fingerprint(store)
         _compare(common, location, f"sha256:{wanted}")
-    trusting.pin(settings, store, wanted)
+    old = trusting.pin(settings, store, wanted, replace=replace)
+    changed = ""
+    if old is not None:
+        changed = (
+            f"Until now it was trusted as sha256:{old.root}, since {old.added[:10]}; from now on as "
+            f"sha256:{wanted}. What was seen of the old vault is kept and does not bind the new one.\n"
+        )
     common.console.outcome(
-        {"location": store.location, "vault": f"sha256:{wanted}"},
+        {
+            "location": store.location,
+            "vault": f"sha256:{wanted}",
+            "replaced": None if old is None else f"sha256:{old.root}",
+        },
         plain=f"sha256:{wanted}",
-        message=f"{location} is trusted on this machine. Next: mvault ls --vault {shlex.quote(location)}",
+        message=f"{changed}{location} is trusted on this machine. "
+        f"Next: mvault ls --vault {shlex.quote(location)}",
     )
 
 

@@ -22,13 +22,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vault.core import in_force, manifest, memory_format, names, policy, static_stage
+from vault.core import (
+    formats,
+    heads,
+    in_force,
+    manifest,
+    memory_format,
+    names,
+    policy,
+    publishing,
+    static_stage,
+)
 from vault.core.allowance import Allowance
-from vault.core.in_force import Attributed, Context, Signed
-from vault.core.manifest import FileEntry, Manifest
+from vault.core.in_force import Context, Signed
+from vault.core.manifest import FileEntry
 from vault.core.memory_format import Mark, Memory
 from vault.core.names import Digest, Environment, Model
-from vault.core.policy import Policy, PolicyId
+from vault.core.policy import EnvironmentRule, Policy, PolicyId
 from vault.core.records import SealingRecord
 from vault.core.stages import Authorised, Opened, Resolved, Sealed, Target, Verified
 from vault.core.trust import Skipped, TrustedRoot
@@ -41,11 +51,11 @@ from vault.errors import (
     NotFound,
     Refused,
     Rollback,
-    UntrustedSigner,
 )
 
 _ADMITTED_HERE: Final = object()
 DAY: Final = 86_400
+CLOCK_SKEW: Final = heads.CLOCK_SKEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +131,8 @@ def resolve(
             code="requirement-unsupported",
             subject=environment,
         )
-    return Resolved(Context(trusted.vault, current, current_id), rule, remembered)
+    counting = memory_format.in_era(remembered, current.era)
+    return Resolved(Context(trusted.vault, current, current_id), rule, counting, trusted.root.expires)
 
 
 def trust_seen(trusted: TrustedRoot, policy_id: PolicyId) -> Memory:
@@ -162,15 +173,20 @@ def authorise(resolved: Resolved, key_id: Digest | None, action: str, model: Mod
 # --- steps 5 to 8 ---
 
 
-def verify(authorised: Authorised, target: Target, data: bytes) -> Verified:
+def verify(
+    authorised: Authorised, target: Target, data: bytes, adopted: publishing.Adopted = publishing.nobody
+) -> Verified:
     """Step 5: digest as the record names it, signed by every listed publisher, each authorised.
+
+    `adopted` gives the adoptions of a digest; it is asked only where a publisher
+    does not count any more.
 
     Raises:
         DigestMismatch, Unsigned, BadSignature, UntrustedSigner, Malformed, Rollback.
     """
     context = authorised.resolved.context
     subject = f"{authorised.model}:{target.version}"
-    signed = in_force.attribute(context, data, manifest.KIND, subject)
+    signed = publishing.attribute(context, data, subject, adopted)
     digest = signed.envelope.digest
     if target.manifest is not None and digest != target.manifest:
         raise DigestMismatch(
@@ -180,45 +196,16 @@ def verify(authorised: Authorised, target: Target, data: bytes) -> Verified:
         )
     found = manifest.parse(signed.envelope.payload, subject)
     if (found.vault, found.model, found.version) != (context.vault, authorised.model, target.version):
-        raise Malformed(
+        raise DigestMismatch(
             f"{subject} is genuine but belongs elsewhere: it is {found.model}:{found.version} "
             f"of vault {found.vault[:12]}….",
             code="misplaced",
             subject=subject,
         )
     in_force.check_policy(context, found.policy, subject)
-    publishers = _publishers(authorised.resolved, found, signed, here=target.via is None and target.open)
+    here = authorised.resolved.rule.name if target.via is None and target.open else None
+    publishers = publishing.publishers(context, found, signed, adopted, here)
     return Verified(authorised, target, found, digest, publishers)
-
-
-def _publishers(
-    resolved: Resolved, found: Manifest, signed: Attributed, *, here: bool
-) -> tuple[names.Principal, ...]:
-    """Demand that every listed publisher signed and may publish: `here`, where no record stands in."""
-    context = resolved.context
-    subject = f"{found.model}:{found.version}"
-    publishers = []
-    for key_id in found.publishers:
-        holder = context.policy.holder(key_id)
-        if holder is None or key_id not in signed.keys:
-            raise UntrustedSigner(
-                f"{subject} names a publisher whose signature is missing, or whom the policy does not know.",
-                subject=subject,
-            )
-        allowed = (
-            policy.decide(context.policy, holder.name, "publish", found.model, resolved.rule.name).allowed
-            if here
-            else policy.may_publish_somewhere(context.policy, holder.name, found.model)
-        )
-        if not allowed:
-            raise UntrustedSigner(
-                f"{subject} is signed by {holder.name}, who may not publish {found.model}"
-                + (f" in {resolved.rule.name}." if here else "."),
-                subject=subject,
-                hint="Only a policy change, or a publisher with that right, can make it loadable.",
-            )
-        publishers.append(holder.name)
-    return tuple(publishers)
 
 
 def require(verified: Verified, now: int) -> None:
@@ -226,7 +213,8 @@ def require(verified: Verified, now: int) -> None:
 
     Raises:
         FormatRefused: no model file of the package has a format that is allowed here.
-        Expired: the package is older than the environment accepts.
+        Expired: the package is older than the environment accepts, or is dated in the future where
+            an age is asked for.
         Refused: `requirement-unsupported`.
     """
     rule = verified.authorised.resolved.rule
@@ -236,7 +224,6 @@ def require(verified: Verified, now: int) -> None:
         for name, present in (
             ("log", asked.log is not None),
             ("load_test", asked.load_test),
-            ("fresh", asked.fresh in ("stale", "refuse")),
         )
         if present
     ]
@@ -262,6 +249,54 @@ def require(verified: Verified, now: int) -> None:
                 f"{verified.subject} is {age // DAY} days old; {rule.name} accepts {asked.max_age_days}.",
                 subject=verified.subject,
             )
+        if age < -CLOCK_SKEW:  # its publisher chose the date: in the future, it would stay young for long
+            raise Expired(
+                f"{verified.subject} is dated {names.day_text(verified.manifest.created)}, which is to come; "
+                f"{rule.name} accepts {asked.max_age_days} days of age.",
+                subject=verified.subject,
+                hint="Compare the clocks here and where it was published, then publish it again.",
+            )
+
+
+def check_stored(rule: EnvironmentRule, path: str, format: str, subject: str) -> None:
+    """Part of step 6 for what is published or pulled: a file that can run code, whatever role it is given.
+
+    A pulled model is as good as a loaded one, and a role is only its publisher's word.
+
+    Raises:
+        FormatRefused: the environment does not allow its format.
+    """
+    known = formats.FORMATS.get(format)
+    if known is not None and known.needs_allowance and format not in rule.formats:
+        raise FormatRefused(
+            f"{subject} {path} is {format}, which can run code; {rule.name} allows "
+            f"{', '.join(rule.formats) or 'nothing'}.",
+            subject=subject,
+            hint="Publish it in an allowed format, or have the policy changed.",
+        )
+
+
+def fresh(verified: Verified, *, held: bool) -> None:
+    """Part of step 6 for what is loaded or pulled: the environment's heads have not lapsed, as it asks.
+
+    `held` tells that this client knew the channel to be as it is now.
+
+    Raises:
+        Expired: `heads-expired`.
+    """
+    resolved, action = verified.authorised.resolved, verified.authorised.action
+    state = resolved.freshness
+    if state is None or state.fresh or action not in ("load", "pull"):
+        return
+    if state.mode == heads.REFUSE or (state.holds_only_what_was_seen and not held):
+        held_only = ", unless this client has used it before" if state.holds_only_what_was_seen else ""
+        raise Expired(
+            f"{verified.subject} may not be the newest: {state.lapse}, and {resolved.rule.name} refuses "
+            f"what may be old{held_only}.",
+            code="heads-expired",
+            subject=verified.subject,
+            hint=f"Somebody who may attest {resolved.rule.name} runs: mvault renew",
+        )
 
 
 def seal(

@@ -1,17 +1,23 @@
-"""Admission step 4: which version a channel names, or whether a version may be used in an environment."""
+"""Admission step 4: which version a channel names, or whether a version may be used in an environment.
 
-from collections.abc import Callable, Iterable, Iterator
-from copy import copy
+Records are ordered by (era, number). The numbers of a model's records run through
+all slots of an environment, so that a withdrawal in one slot is before or after
+a promotion in another (docs/format.md, "In force").
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import tee
 
-from vault.core import in_force, limits, names
-from vault.core.in_force import Channel, Context, Signed
-from vault.core.names import Digest, Version
+from vault.core import in_force, limits, memory_format, names
+from vault.core.in_force import Channel, Context, Order, Signed
+from vault.core.names import Digest, Slot, Version
 from vault.core.records import Approval, ChannelRecord
 from vault.core.stages import Resolved, Target
 from vault.core.trust import Skipped
 from vault.errors import NotFound, Refused
+
+Entry = Signed[ChannelRecord]
+Judged = Entry | Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,74 +28,202 @@ class Evidence:
     approvals: tuple[Signed[Approval], ...]
 
 
-def channel_records(
-    context: Context, where: Channel, numbers: Iterable[int], read: Callable[[int], bytes]
-) -> Iterator[Signed[ChannelRecord] | Skipped]:
-    """Judge a channel's records from the newest down, reading each only when asked for.
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What a channel's records come to.
 
-    What `read` refuses, because it is too large for a record, is no record.
+    `head` is the newest record in force: memory keeps it, and the next record
+    follows it. `naming` is the one that says which version the channel means:
+    the head, or, where the head only withdraws, the record that it followed.
+    `bar` is the record of any slot that withdrew that version since.
     """
-    for number in sorted(set(numbers), reverse=True):
-        try:
-            data = read(number)
-        except Refused as refusal:
-            yield Skipped(f"{where} record {number}", refusal.message, refusal.code)
-            continue
-        yield in_force.channel_record(context, where, number, data)
+
+    head: Entry | None
+    naming: Entry | None = None
+    bar: Entry | None = None
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def manifest(self) -> Digest | None:
+        """The manifest that the channel can be loaded as, None when there is none."""
+        return None if self.naming is None or self.bar is not None else self.naming.record.manifest
+
+
+def order_of(context: Context, entry: Entry) -> Order:
+    """Give a record's place in the order of its environment: (era, number).
+
+    A record that the policy continues from counts in the policy's era.
+    """
+    record = entry.record
+    key = memory_format.channel_key(record.environment, record.slot, record.model)
+    head = (context.policy.continues or {}).get(key)
+    continued = head is not None and (head.seq, head.digest) == (record.seq, entry.digest)
+    return context.policy_id.era if continued else record.policy.era, record.seq
+
+
+class Records:
+    """One channel's judged records, newest first; each is read once, and only when it is asked for.
+
+    What cannot be a record, because `read` refuses it as too large, is skipped.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        where: Channel,
+        numbers: Callable[[], Iterable[int]],
+        read: Callable[[int], bytes],
+    ) -> None:
+        """Take what lists the numbers, asked once, and what reads the object of one."""
+        self.context = context
+        self.where = where
+        self._list = numbers
+        self._read = read
+        self._numbers: tuple[int, ...] | None = None
+        self._found: list[Judged] = []
+        self._more = self._judge()
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers under which something lies, descending; whatever is written later is not among them."""
+        if self._numbers is None:
+            self._numbers = tuple(sorted(set(self._list()), reverse=True))
+        return self._numbers
+
+    def __iter__(self) -> Iterator[Judged]:
+        """Give the records in order, from the newest down; what is skipped stands where it was met."""
+        place = 0
+        while True:
+            if place == len(self._found):
+                entry = next(self._more, None)
+                if entry is None:
+                    return
+                self._found.append(entry)
+            yield self._found[place]
+            place += 1
+
+    def since(self, order: Order) -> Iterator[Entry]:
+        """Give the records at `order` or later, newest first; no more is read than is needed."""
+        if order[0] == self.context.policy_id.era and (not self.numbers or self.numbers[0] < order[1]):
+            return  # none of this era has so high a number, and no other era is later
+        for entry in self:
+            if isinstance(entry, Signed):
+                place = order_of(self.context, entry)
+                if place >= order:
+                    yield entry
+                if place <= order:
+                    return
+
+    def _judge(self) -> Iterator[Judged]:
+        """Judge by falling number; records of an earlier era come after all of this one."""
+        earlier: list[Entry] = []
+        for number in self.numbers:
+            try:
+                data = self._read(number)
+            except Refused as refusal:
+                yield Skipped(f"{self.where} record {number}", refusal.message, refusal.code)
+                continue
+            entry = in_force.channel_record(self.context, self.where, number, data)
+            if isinstance(entry, Signed) and order_of(self.context, entry)[0] < self.context.policy_id.era:
+                earlier.append(entry)
+            else:
+                yield entry
+        yield from sorted(earlier, key=lambda entry: order_of(self.context, entry), reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """A model's records in every slot of an environment."""
+
+    context: Context
+    places: Mapping[Slot, Records]
+
+    def bar(self, digest: Digest, *, since: Order, before: Order | None = None) -> Entry | None:
+        """Give the newest record of any slot that bars a digest, at or after `since` and before `before`.
+
+        Who may bar may do so without anybody's approval, whatever else the record says.
+        """
+        newest: Entry | None = None
+        for records in self.places.values():
+            for entry in records.since(since):
+                order = order_of(self.context, entry)
+                if digest not in entry.record.bars or (before is not None and order >= before):
+                    continue
+                if newest is None or order > order_of(self.context, newest):
+                    newest = entry
+                break
+        return newest
 
 
 def last_bar(
-    judged: Iterable[Signed[ChannelRecord] | Skipped], digest: Digest, approvals: Iterable[Signed[Approval]]
-) -> int:
-    """Give the number of the newest record that bars a digest, 0 if there is none.
+    slots: Slots, digest: Digest, approvals: Iterable[Signed[Approval]], *, before: Order | None = None
+) -> Order:
+    """Give the order of the newest record before `before` that bars a digest, (0, 0) if there is none.
 
-    `judged` comes from the newest down, and is read no further than below the
-    oldest of `approvals`: an older bar takes no vote from any of them.
+    No further back is looked than the oldest of `approvals`: an older bar takes no vote from any.
     """
-    oldest = min((entry.record.seq for entry in approvals), default=limits.NUMBER_MAX)
-    for entry in judged:
-        if isinstance(entry, Signed):
-            if entry.record.seq <= oldest:
-                break
-            if digest in entry.record.bars:
-                return entry.record.seq
-    return 0
+    oldest = min(
+        (in_force.approval_order(entry) for entry in approvals),
+        default=(slots.context.policy_id.era, limits.NUMBER_MAX),
+    )
+    found = slots.bar(digest, since=(oldest[0], oldest[1] + 1), before=before)
+    return (0, 0) if found is None else order_of(slots.context, found)
 
 
 def channel_in_force(
     resolved: Resolved,
     where: Channel,
-    judged: Iterable[Signed[ChannelRecord] | Skipped],
+    slots: Slots,
     evidence: Callable[[ChannelRecord], Evidence],
-) -> tuple[Signed[ChannelRecord] | None, tuple[Skipped, ...]]:
+) -> InForce:
     """Step 4: the newest record that holds, approvals included; what does not hold is absent.
+
+    A record that only withdraws leaves the channel with what the record named
+    that it followed, and with nothing where that does not hold any more.
 
     Raises:
         Refused: whatever `evidence` raises about a record that is otherwise in force is final.
     """
     skipped: list[Skipped] = []
-    (entries,) = tee(judged, 1)
-    for entry in entries:
+    head: Entry | None = None
+    followed: Digest | None = None
+    for entry in slots.places[where.slot]:
         if isinstance(entry, Skipped):
             skipped.append(entry)
             continue
-        missing = missing_approvals(resolved, where, entry, copy(entries), evidence)
-        if missing is None:
-            return entry, tuple(skipped)
-        skipped.append(missing)
-    return None, tuple(skipped)
+        manifest = entry.record.manifest
+        if head is not None:
+            if entry.digest != followed:
+                continue
+            bar = manifest and slots.bar(manifest, since=order_of(slots.context, entry))
+            if bar:
+                return InForce(head, entry, bar, tuple(skipped))  # whatever became of its approvals
+        missing = missing_approvals(resolved, where, entry, slots, evidence)
+        if missing is not None:
+            skipped.append(missing)
+            if head is not None:
+                break
+            continue
+        head = head or entry
+        if manifest is not None:
+            bar = slots.bar(manifest, since=order_of(slots.context, entry))
+            return InForce(head, entry, bar, tuple(skipped))
+        followed = entry.record.prev
+        if followed is None:
+            break
+    return InForce(head, skipped=tuple(skipped))
 
 
 def missing_approvals(
     resolved: Resolved,
     where: Channel,
-    entry: Signed[ChannelRecord],
-    below: Iterable[Signed[ChannelRecord] | Skipped],
+    entry: Entry,
+    slots: Slots,
     evidence: Callable[[ChannelRecord], Evidence],
 ) -> Skipped | None:
     """Say that a record's approvals do not suffice; None where they do, or where none are asked for.
 
-    `below` are the older records, newest first: what one of them bars needs approvals anew.
+    What an older record of any slot barred needs approvals anew.
 
     Raises:
         Refused: from `evidence`.
@@ -105,7 +239,7 @@ def missing_approvals(
         found.approvals,
         publishers=found.publishers,
         promoters=entry.signers,
-        bar=last_bar(below, manifest, found.approvals),
+        bar=last_bar(slots, manifest, found.approvals, before=order_of(slots.context, entry)),
     )
     if len(counted) >= rule.threshold:
         return None
@@ -116,35 +250,34 @@ def missing_approvals(
     )
 
 
-def target_of_channel(where: Channel, found: Signed[ChannelRecord] | None) -> Target:
+def target_of_channel(where: Channel, found: InForce) -> Target:
     """Step 4 for `name@environment`: what the record in force names.
 
     Raises:
         NotFound: the channel is empty.
-        Refused: `barred`: its newest record only withdraws.
+        Refused: `barred`: what it named was withdrawn, in this slot or another.
     """
-    if found is None:
+    if found.head is None:
         raise NotFound(
             f"Nothing was promoted to {where.environment} for {where.model}.",
             subject=str(where),
             hint=f"Promote a version: mvault promote {where.model}:VERSION --env {where.environment}",
         )
-    if found.record.version is None:
+    naming = found.naming
+    if naming is None or naming.record.version is None or found.bar is not None:
+        withdrawal = found.bar or found.head
         raise Refused(
-            f"{where} was withdrawn on {names.day_text(found.record.created)} and nothing replaces it.",
+            f"{where} was withdrawn on {names.day_text(withdrawal.record.created)} and nothing replaces it.",
             code="barred",
             subject=str(where),
-            hint=f"Promote a good version: mvault promote {where.model}:VERSION --env {where.environment}",
+            hint=f"Go back: mvault rollback {where.model} --env {where.environment}. "
+            f"Or promote: mvault promote {where.model}:VERSION --env {where.environment}",
         )
-    return Target(found.record.version, found.record.manifest, found)
+    return Target(naming.record.version, naming.record.manifest, naming)
 
 
 def target_of_version(
-    resolved: Resolved,
-    version: Version,
-    digest: Digest,
-    history: Iterable[Signed[ChannelRecord]],
-    reference: str,
+    resolved: Resolved, version: Version, digest: Digest, history: Iterable[Entry], reference: str
 ) -> Target:
     """Step 4 for a version or digest: a record here names it and no later one bars it, or none is needed.
 
@@ -155,26 +288,19 @@ def target_of_version(
     Raises:
         Refused: `barred`, or `not-promoted`.
     """
-    named: dict[names.Slot, Signed[ChannelRecord]] = {}
-    barred: dict[names.Slot, Signed[ChannelRecord]] = {}
-    for entry in history:
-        for found, matches in (
-            (named, entry.record.manifest == digest),
-            (barred, digest in entry.record.bars),
-        ):
-            slot = entry.record.slot
-            if matches and (slot not in found or found[slot].record.seq < entry.record.seq):
-                found[slot] = entry
-    for slot, bar in barred.items():
-        if slot not in named or named[slot].record.seq < bar.record.seq:
-            raise Refused(
-                f"{reference} was withdrawn from {resolved.rule.name} on "
-                f"{names.day_text(bar.record.created)}.",
-                code="barred",
-                subject=reference,
-            )
-    if named:
-        return Target(version, digest, next(iter(named.values())))
+    context = resolved.context
+    newest_first = sorted(history, key=lambda entry: order_of(context, entry), reverse=True)
+    named = next((entry for entry in newest_first if entry.record.manifest == digest), None)
+    bar = next((entry for entry in newest_first if digest in entry.record.bars), None)
+    if bar is not None and (named is None or order_of(context, bar) >= order_of(context, named)):
+        raise Refused(
+            f"{reference} was withdrawn from {resolved.rule.name} on {names.day_text(bar.record.created)}.",
+            code="barred",
+            subject=reference,
+            hint="Use another version: mvault history tells which there are.",
+        )
+    if named is not None:
+        return Target(version, digest, named)
     if resolved.rule.require.none:
         return Target(version, digest, None)
     raise not_promoted(resolved, reference)

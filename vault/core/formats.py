@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from vault.core import compression, limits, npy, onnx_walk, pickle_opcodes, skops_walk, zip_reader
+from vault.core import (
+    compression,
+    lightgbm_text,
+    limits,
+    npy,
+    onnx_walk,
+    pickle_opcodes,
+    skops_walk,
+    xgboost_model,
+    zip_reader,
+)
 from vault.errors import FormatRefused, Malformed
 
 ONNX: Final = "onnx"
@@ -23,6 +33,8 @@ SAFETENSORS: Final = "safetensors"
 KERAS: Final = "keras"
 HDF5: Final = "hdf5"
 SAVEDMODEL: Final = "savedmodel"
+LIGHTGBM: Final = "lightgbm"
+XGBOOST: Final = "xgboost"
 ZIP: Final = "zip"
 TEXT: Final = "text"
 DATA: Final = "data"
@@ -50,10 +62,12 @@ FORMATS: Final[Mapping[str, FormatFacts]] = MappingProxyType(
         NPZ: FormatFacts((".npz",), loadable=True),
         NPY: FormatFacts((".npy",), loadable=True),
         JSON: FormatFacts((".json",), loadable=True),
-        SAFETENSORS: FormatFacts((".safetensors",)),
-        KERAS: FormatFacts((".keras",), needs_allowance=True),
+        SAFETENSORS: FormatFacts((".safetensors",), loadable=True),
+        LIGHTGBM: FormatFacts((".lgb", ".lgbm", ".lightgbm"), loadable=True),
+        XGBOOST: FormatFacts((".ubj", ".xgb"), loadable=True),
+        KERAS: FormatFacts((".keras",), needs_allowance=True, loadable=True),
         HDF5: FormatFacts((".h5", ".hdf5"), needs_allowance=True),
-        SAVEDMODEL: FormatFacts((".pb",), needs_allowance=True),
+        SAVEDMODEL: FormatFacts((".pb",), needs_allowance=True, loadable=True),
         ZIP: FormatFacts((".zip",)),
         TEXT: FormatFacts((".txt", ".md", ".csv", ".tsv", ".yaml", ".yml", ".toml", ".ini", ".py", ".log")),
         DATA: FormatFacts(()),
@@ -61,6 +75,7 @@ FORMATS: Final[Mapping[str, FormatFacts]] = MappingProxyType(
 )
 PICKLE_BASED: Final = frozenset(name for name, facts in FORMATS.items() if facts.pickle_based)
 # What a file of its own may be as a model; the rest are tables, texts and containers.
+ARRAYS: Final = frozenset({NPZ, NPY})  # a model only where a package says so
 MODELS: Final = frozenset(FORMATS) - {NPZ, NPY, JSON, ZIP, TEXT, DATA}
 CODE_FREE: Final = frozenset(name for name, facts in FORMATS.items() if not facts.needs_allowance)
 
@@ -73,6 +88,7 @@ _CONTENT: Final[Mapping[str, frozenset[str]]] = {
     ZIP: frozenset({ZIP, DATA}),
 }
 _HEAD: Final = 4 * limits.KIB
+_BLOCK: Final = limits.MIB  # bzip2 gives out nothing before its first block, of up to 900 kB, is whole
 
 
 def detect(data: bytes | memoryview) -> str:
@@ -93,6 +109,8 @@ def detect(data: bytes | memoryview) -> str:
 def by_extension(path: str) -> str:
     """Name the format that a path's extension stands for; `data` for an unknown one."""
     name = path.rpartition("/")[2].lower()
+    if name == "fingerprint.pb":  # beside the graph of a SavedModel
+        return DATA
     _, dot, ending = name.rpartition(".")
     return _BY_EXTENSION.get("." + ending, DATA) if dot else DATA
 
@@ -149,8 +167,14 @@ def _agree(path: str, declared: str, content: str) -> None:
         raise FormatRefused(
             f"{path} is declared as {declared}, but its content is {_told(content)}.",
             subject=path,
-            hint="Give it the extension of what it is, or make it again.",
+            hint=_hint(content),
         )
+
+
+def _hint(content: str) -> str:
+    endings = FORMATS[content].extensions
+    named = f" ({', '.join(endings)})" if endings and content not in (TEXT, ZIP) else ""
+    return f"Give it the extension of what it is{named}, or make it again."
 
 
 def _told(name: str) -> str:
@@ -170,14 +194,14 @@ def _detect_zip(view: memoryview) -> str:
     return ZIP
 
 
-def _unpacks_to_pickle(head: bytes) -> bool:
+def _unpacks_to_pickle(view: memoryview, head: bytes) -> bool:
     if head[:4] == b"\x04\x22\x4d\x18":  # an LZ4 frame: joblib's, and nothing else that a model is kept in
         return True
     opened = compression.unpacker(head)
     if opened is None:
         return False
     try:
-        first = opened.decompress(head, 64)
+        first = opened.decompress(bytes(view[:_BLOCK]) if head.startswith(b"BZh") else head, 64)
     except (zlib.error, lzma.LZMAError, OSError, EOFError, MemoryError):
         return False
     return first[:1] == b"\x80" or pickle_opcodes.looks_like_pickle(memoryview(first), limit=len(first) - 1)
@@ -218,9 +242,11 @@ _SIGNS: Final[tuple[tuple[str, Callable[[memoryview, bytes], bool]], ...]] = (
     (NPY, lambda _, head: head.startswith(npy.MAGIC)),
     (HDF5, lambda _, head: head.startswith(b"\x89HDF\r\n\x1a\n")),
     (PICKLE, lambda _, head: len(head) > 1 and head[0] == pickle_opcodes.PROTO and head[1] <= 5),
-    (JOBLIB, lambda _, head: _unpacks_to_pickle(head)),
+    (JOBLIB, _unpacks_to_pickle),
     (SAFETENSORS, lambda view, _: _is_safetensors(view)),
     (ONNX, lambda view, _: onnx_walk.is_model(view)),
+    (LIGHTGBM, lambda _, head: head.startswith(lightgbm_text.SIGNATURE)),
+    (XGBOOST, lambda _, head: head.startswith(xgboost_model.SIGNATURE)),
     (SAVEDMODEL, lambda _, head: head.startswith(b"\x08\x01\x12")),
     (PICKLE, lambda view, _: pickle_opcodes.looks_like_pickle(view)),
 )

@@ -14,11 +14,12 @@ from typing import Generic, TypeVar
 from vault.core import envelope, manifest, names, policy, records
 from vault.core.names import Digest, Environment, Model, Principal, Slot, Version
 from vault.core.policy import ApprovalRule, Member, Policy, PolicyId
-from vault.core.records import Approval, ChannelRecord, SealingRecord
+from vault.core.records import Adoption, Approval, ChannelRecord, SealingRecord
 from vault.core.trust import Skipped
-from vault.errors import Malformed, Refused, Rollback, UntrustedSigner
+from vault.errors import DigestMismatch, Refused, Rollback, UntrustedSigner
 
 T = TypeVar("T")
+Order = tuple[int, int]  # (era, number): what decides which of two records is the later
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,8 @@ def attribute(context: Context, data: bytes, kind: str, subject: str) -> Attribu
     return Attributed(sealed, keys, tuple(holders[name] for name in sorted(holders)))
 
 
-def _misplaced(subject: str, what: str) -> Malformed:
-    return Malformed(
+def _misplaced(subject: str, what: str) -> DigestMismatch:
+    return DigestMismatch(
         f"{subject} is genuine but belongs elsewhere: {what}.", code="misplaced", subject=subject
     )
 
@@ -211,24 +212,75 @@ def approvers(
     *,
     publishers: Iterable[Principal],
     promoters: Iterable[Principal],
-    bar: int,
+    bar: Order,
 ) -> frozenset[Principal]:
     """Give the different people whose approvals count: of the role, after the last bar, distinct as asked.
 
-    `bar` is the seq of the last record that barred the digest, 0 for none.
-    A service's act is its owners', so an owner is not distinct from it.
+    `bar` is the place of the last record that barred the digest, (0, 0) for none.
     """
-    excluded: set[Principal] = set()
-    for name, acted in (("publisher", publishers), ("promoter", promoters)):
-        if name in rule.distinct_from:
-            excluded.update(*(policy.persons_behind(context.policy, who) for who in acted))
+    excluded = not_distinct(context, rule, publishers=publishers, promoters=promoters)
     return frozenset(
         signer
         for entry in approvals
-        if entry.record.seq >= bar
+        if approval_order(entry) >= bar
         for signer in entry.signers
         if rule.role in context.policy.members[signer].roles and signer not in excluded
     )
+
+
+def approval_order(entry: Signed[Approval]) -> Order:
+    """Give what an approver had seen: (era, number)."""
+    return entry.record.policy.era, entry.record.seq
+
+
+def not_distinct(
+    context: Context, rule: ApprovalRule, *, publishers: Iterable[Principal], promoters: Iterable[Principal]
+) -> frozenset[Principal]:
+    """Give the people from whom an approver must differ.
+
+    A service's act is its owners', so an owner is not distinct from it.
+    """
+    acted = {"publisher": publishers, "promoter": promoters}
+    return frozenset(
+        person
+        for name in rule.distinct_from
+        for who in acted[name]
+        for person in policy.persons_behind(context.policy, who)
+    )
+
+
+# --- adoptions ---
+
+
+def adoption(
+    context: Context, model: Model, version: Version, manifest: Digest, data: bytes, subject: str
+) -> Signed[Adoption] | Skipped:
+    """Judge one adoption of `manifest`; only persons who may `adopt` the model somewhere count.
+
+    Raises:
+        Rollback: `withheld`.
+    """
+    try:
+        signed = attribute(context, data, records.ADOPTION, subject)
+        record = records.parse_adoption(signed.envelope.payload, subject)
+        if (record.vault, record.model, record.version, record.manifest) != (
+            context.vault,
+            model,
+            version,
+            manifest,
+        ):
+            raise _misplaced(subject, "it adopts something else")
+        signers = [
+            holder
+            for holder in signed.holders
+            if holder.kind == policy.PERSON and policy.may_adopt_somewhere(context.policy, holder.name, model)
+        ]
+        if not signers:
+            raise _denied(subject, f"is a person who may adopt {model}")
+    except Refused as refusal:
+        return Skipped(subject, refusal.message, refusal.code)
+    check_policy(context, record.policy, subject)
+    return Signed(record, signed.envelope.digest, tuple(signer.name for signer in signers))
 
 
 # --- sealing records ---

@@ -1,71 +1,39 @@
-"""Say what a file would do if it were loaded, without loading it."""
+"""Say what a file would do if it were loaded, without loading it.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Final, Literal
+One function inspects one format; the table `INSPECTORS` names it. Containers
+hand what they hold back to here, on one budget for the whole file.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from vault.core import (
     formats,
+    inspectors_archive,
+    inspectors_data,
+    inspectors_pickle,
     limits,
-    npy,
-    onnx_walk,
-    pickle_opcodes,
-    pickle_trace,
-    pins,
-    safetensors_header,
-    skops_types,
-    skops_walk,
-    strict_json,
-    zip_reader,
 )
-from vault.core.pickle_globals import KNOWN_LIBRARIES, STAND_INS
+from vault.core.findings import Budget, Finding, Findings, Inspection, Level, Verdict
 from vault.errors import Refused
 
-Verdict = Literal["data", "needs-pins", "refused"]
+__all__ = [
+    "INSPECTORS",
+    "Finding",
+    "Inspection",
+    "Level",
+    "Verdict",
+    "inspect_bytes",
+    "inspect_folder",
+    "set_aside",
+]
 
-_ARCHIVE_DEPTH: Final = 2
-_ORDER: Final[Mapping[str, int]] = {"data": 0, "needs-pins": 1, "refused": 2}
+Inspector = Callable[[str, memoryview, Findings], None]
 
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What was found in one file: its format, a verdict and the reasons for it.
-
-    `data` loads nothing but numbers and text; `needs-pins` names types or
-    globals that have to be pinned and allowed; `refused` is never loaded.
-    `code` is the refusal's code, empty unless refused.
-    """
-
-    path: str
-    format: str
-    verdict: Verdict
-    reasons: tuple[str, ...] = ()
-    globals: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    dangers: tuple[str, ...] = ()
-    code: str = ""
-
-
-@dataclass(slots=True)
-class _Findings:
-    """What an inspector adds to while it looks, so that a refusal keeps what was met before it."""
-
-    verdict: Verdict = "data"
-    reasons: list[str] = field(default_factory=list)
-    globals: set[str] = field(default_factory=set)
-    types: set[str] = field(default_factory=set)
-    versions: dict[str, str] = field(default_factory=dict)
-    dangers: list[str] = field(default_factory=list)
-    code: str = ""
-
-    def worsen(self, verdict: Verdict, reason: str, code: str = "") -> None:
-        """Record a reason; the verdict only ever gets worse."""
-        self.reasons.append(reason)
-        if _ORDER[verdict] > _ORDER[self.verdict]:
-            self.verdict = verdict
-        self.code = self.code or code
+FOLDER: Final = "folder"
+_PLAIN: Final = re.compile(r"[\w./][\w./@%+=:,-]*", re.ASCII)
+_CONVERTIBLE: Final = frozenset({formats.JOBLIB, formats.PICKLE})
 
 
 def inspect_bytes(name: str, data: bytes | memoryview) -> Inspection:
@@ -73,11 +41,75 @@ def inspect_bytes(name: str, data: bytes | memoryview) -> Inspection:
 
     Never raises for what the bytes are: what cannot be read is `refused`.
     """
-    return _inspect(name, memoryview(data).toreadonly().cast("B"), 0)
+    view = memoryview(data).toreadonly().cast("B")
+    budget = Budget(unpacked=limits.INSPECT_UNPACKED_BYTES + 2 * len(view))
+    return _inspect(name, view, budget, 0)
 
 
-def _inspect(name: str, view: memoryview, depth: int) -> Inspection:
-    found = _Findings()
+def set_aside(path: str, format: str, rule: str, message: str, code: str, *, hint: str = "") -> Inspection:
+    """Refuse something that is not looked into: a link, a pipe, a file that cannot be read."""
+    found = Findings(Budget(), 0, _nowhere)
+    found.refuse(message, code, rule=rule, hint=hint)
+    return found.judged(path, format, 0)
+
+
+def inspect_folder(path: str, members: Sequence[Inspection]) -> Inspection:
+    """Put together the inspections of everything below a folder; the worst verdict is the folder's.
+
+    The paths of `members` begin with `path`.
+    """
+    found = Findings(Budget(), 0, _nowhere)
+    names = [member.path.removeprefix(path.rstrip("/") + "/") for member in members]
+    for name, member in zip(names, members, strict=True):
+        found.take_in(member, name)
+    return found.judged(path, folder_kind(names), sum(member.size for member in members))
+
+
+def folder_kind(paths: Sequence[str]) -> str:
+    """Name the kind of folder that holds `paths`: a SavedModel, a Hugging Face or MLflow model, or any."""
+    top = {path for path in paths if "/" not in path}
+    if top & {"saved_model.pb", "saved_model.pbtxt"}:
+        return "savedmodel folder"
+    if "MLmodel" in top:
+        return "mlflow folder"
+    weights = (".safetensors", ".bin", ".h5", ".msgpack", ".onnx")
+    if "config.json" in top and any(path.endswith(weights) for path in top):
+        return "hugging-face folder"
+    return FOLDER
+
+
+def _typed(path: str) -> str:
+    """Write a path as it can be typed in a shell, whatever its name is."""
+    if not path.isprintable():
+        return "FILE"
+    if _PLAIN.fullmatch(path):
+        return path
+    quoted = path.replace("'", "'\\''")
+    return f"'./{quoted}'" if path.startswith("-") else f"'{quoted}'"
+
+
+def _nowhere(name: str, view: memoryview) -> Inspection:
+    raise LookupError(f"{name} lies in nothing that is inspected by layers")
+
+
+def _inspect(name: str, view: memoryview, budget: Budget, layer: int) -> Inspection:
+    found = Findings(budget, layer, lambda member, content: _inspect(member, content, budget, layer + 1))
+    kind, inspector = _recognise(name, view, found)
+    try:
+        if kind in formats.FORMATS:
+            inspectors_archive.check_single(kind, view, found)
+        if kind in (formats.DATA, formats.TEXT):
+            inspectors_pickle.hidden(name, view, found)
+        inspector(name, view, found)
+    except Refused as refusal:
+        found.refused(refusal)
+    if kind in _CONVERTIBLE and found.verdict == "needs-pins" and not found.hint:
+        found.hint = f"Convert it: mvault convert {_typed(name)} --to skops."
+    return found.judged(name, kind, len(view))
+
+
+def _recognise(name: str, view: memoryview, found: Findings) -> tuple[str, Inspector]:
+    """Name the format by content, hold it against the name, and give who inspects it."""
     kind = formats.by_extension(name)
     try:
         kind = formats.detect(view)
@@ -85,25 +117,11 @@ def _inspect(name: str, view: memoryview, depth: int) -> Inspection:
             kind = _pickle_kind(name, kind)
         formats.check(name, kind, view)
     except Refused as refusal:
-        found.worsen("refused", refusal.message, refusal.code)
-    try:
-        if kind == formats.ZIP:
-            _archive(name, view, found, depth)
-        else:
-            _INSPECTORS.get(kind, _nothing)(name, view, found)
-    except Refused as refusal:
-        found.worsen("refused", refusal.message, refusal.code)
-    return Inspection(
-        path=name,
-        format=kind,
-        verdict=found.verdict,
-        reasons=tuple(dict.fromkeys(found.reasons)),
-        globals=tuple(sorted(found.globals)),
-        types=tuple(sorted(found.types)),
-        versions=MappingProxyType(dict(sorted(found.versions.items()))),
-        dangers=tuple(dict.fromkeys(found.dangers)),
-        code=found.code if found.verdict == "refused" else "",
-    )
+        found.refused(refusal)
+    container = inspectors_archive.container_of(kind, name, view)
+    if container:
+        return container, _CONTAINERS.get(container, inspectors_archive.unread)
+    return kind, INSPECTORS.get(kind, inspectors_data.data)
 
 
 def _pickle_kind(name: str, kind: str) -> str:
@@ -111,123 +129,25 @@ def _pickle_kind(name: str, kind: str) -> str:
     return formats.JOBLIB if formats.by_extension(name) == formats.JOBLIB else kind
 
 
-def _nothing(name: str, view: memoryview, found: _Findings) -> None:
-    """Text and unknown data: nothing here ever loads them."""
-
-
-def _onnx(name: str, view: memoryview, found: _Findings) -> None:
-    summary = onnx_walk.walk(view, subject=name)
-    found.versions["ir"] = str(summary.ir_version)
-    found.versions.update({f"opset {domain or 'ai.onnx'}": str(v) for domain, v in summary.opsets.items()})
-    if summary.producer:
-        found.versions["producer"] = summary.producer
-    found.types.update(f"{domain or 'ai.onnx'}.{operator}" for domain, operator in summary.operators)
-
-
-def _skops(name: str, view: memoryview, found: _Findings) -> None:
-    zip_reader.open_archive(view).verify()
-    summary = skops_walk.walk(view, subject=name)
-    found.versions.update({"skops": summary.skops_version, "protocol": str(summary.protocol)})
-    found.types.update(summary.pins)
-    beyond = sorted(set(summary.pins) - skops_types.DEFAULT_SKOPS_TYPES)
-    if beyond:
-        found.worsen("needs-pins", f"It names types beyond the default allowance: {', '.join(beyond)}.")
-
-
-def _pickle(name: str, view: memoryview, found: _Findings, *, joblib: bool = False) -> None:
-    tracer = pickle_trace.Tracer(joblib=joblib, subject=name)
-    try:
-        trace = pickle_trace.trace_with(tracer, view)
-        found.versions["protocol"] = str(trace.protocol)
-    finally:
-        _judge_globals(tracer.globals | pickle_opcodes.text_globals(view), tracer.called, found)
-    found.worsen("needs-pins", "It is a pickle, which is a program: load it only with pinned globals.")
-
-
-def _joblib(name: str, view: memoryview, found: _Findings) -> None:
-    _pickle(name, view, found, joblib=True)
-
-
-def _judge_globals(names: set[str], called: set[str], found: _Findings) -> None:
-    """Sort out the globals of a pickle: dangerous ones, unknown ones, those of known libraries."""
-    found.globals.update(names)
-    for name in sorted(names):
-        if pins.is_forbidden(name):
-            verb = "call" if name in called else "reach"
-            found.dangers.append(f"It would {verb} {name}.")
-            found.worsen("refused", f"It names {name}, which is never loaded.", "not-allowed")
-        elif name not in STAND_INS and name.partition(".")[0] not in KNOWN_LIBRARIES:
-            found.worsen("refused", f"It names {name}, which belongs to no known library.", "not-allowed")
-
-
-def _torch(name: str, view: memoryview, found: _Findings) -> None:
-    archive = zip_reader.open_archive(view)
-    for member in archive.entries:
-        if member == "data.pkl" or member.endswith("/data.pkl"):
-            _pickle(member, archive.read(member, limit=limits.UNPACKED_BYTES), found)
-
-
-def _npz(name: str, view: memoryview, found: _Findings) -> None:
-    archive = zip_reader.open_archive(view)
-    archive.verify()
-    npy.check_archive(archive, subject=name)
-
-
-def _npy(name: str, view: memoryview, found: _Findings) -> None:
-    npy.parse_header(view[: npy.HEADER_BYTES + 12], size=len(view), subject=name)
-
-
-def _json(name: str, view: memoryview, found: _Findings) -> None:
-    strict_json.parse(view, limit=limits.DATA_JSON_BYTES, floats=True, canonical=False, subject=name)
-
-
-def _safetensors(name: str, view: memoryview, found: _Findings) -> None:
-    safetensors_header.check(view, subject=name)
-
-
-def _hdf5(name: str, view: memoryview, found: _Findings) -> None:
-    found.dangers.append("A Lambda layer in it is Python bytecode that runs when it is loaded.")
-    found.worsen("refused", "HDF5 models are never loaded: export to ONNX or SavedModel.", "format-refused")
-
-
-def _keras(name: str, view: memoryview, found: _Findings) -> None:
-    found.dangers.append("Its configuration can name code to import.")
-    found.worsen("refused", "Keras archives are not loaded by this release.", "format-refused")
-
-
-def _savedmodel(name: str, view: memoryview, found: _Findings) -> None:
-    found.dangers.append("A graph can read and write files.")
-    found.worsen("refused", "TensorFlow graphs are not loaded by this release.", "format-refused")
-
-
-def _archive(name: str, view: memoryview, found: _Findings, depth: int) -> None:
-    """Inspect every member of a plain archive, down to a fixed depth."""
-    if depth >= _ARCHIVE_DEPTH:
-        found.worsen("refused", "Archives are nested too deeply to be inspected.", "malformed-archive")
-        return
-    archive = zip_reader.open_archive(view)
-    for member, entry in archive.entries.items():
-        inner = _inspect(
-            member, archive.read(member, limit=min(entry.size, limits.UNPACKED_BYTES)), depth + 1
-        )
-        found.globals.update(inner.globals)
-        found.types.update(inner.types)
-        found.dangers.extend(f"{member}: {danger}" for danger in inner.dangers)
-        for reason in inner.reasons:
-            found.worsen(inner.verdict, f"{member}: {reason}", inner.code)
-
-
-_INSPECTORS: Final[Mapping[str, Callable[[str, memoryview, _Findings], None]]] = {
-    formats.HDF5: _hdf5,
-    formats.JOBLIB: _joblib,
-    formats.JSON: _json,
-    formats.KERAS: _keras,
-    formats.NPY: _npy,
-    formats.NPZ: _npz,
-    formats.ONNX: _onnx,
-    formats.PICKLE: _pickle,
-    formats.SAFETENSORS: _safetensors,
-    formats.SAVEDMODEL: _savedmodel,
-    formats.SKOPS: _skops,
-    formats.TORCH: _torch,
+INSPECTORS: Final[Mapping[str, Inspector]] = {
+    formats.HDF5: inspectors_data.hdf5,
+    formats.JOBLIB: inspectors_pickle.joblib,
+    formats.JSON: inspectors_data.json,
+    formats.KERAS: inspectors_data.keras,
+    formats.LIGHTGBM: inspectors_data.lightgbm,
+    formats.NPY: inspectors_pickle.array,
+    formats.NPZ: inspectors_pickle.npz,
+    formats.ONNX: inspectors_data.onnx,
+    formats.PICKLE: inspectors_pickle.pickle,
+    formats.SAFETENSORS: inspectors_data.safetensors,
+    formats.SAVEDMODEL: inspectors_data.savedmodel,
+    formats.SKOPS: inspectors_data.skops,
+    formats.TEXT: inspectors_data.text,
+    formats.TORCH: inspectors_pickle.torch,
+    formats.XGBOOST: inspectors_data.xgboost,
+    formats.ZIP: inspectors_archive.zip_archive,
+}
+_CONTAINERS: Final[Mapping[str, Inspector]] = {
+    inspectors_archive.TAR: inspectors_archive.tar_archive,
+    **dict.fromkeys(("gzip", "bzip2", "xz", "lzma", "zlib"), inspectors_archive.compressed),
 }

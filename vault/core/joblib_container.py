@@ -1,7 +1,7 @@
 """Unpack the compressed containers that joblib writes, with the output capped.
 
 Source: `joblib/compressor.py` of joblib 1.6: one zlib, gzip, bz2, xz or lzma
-stream around the pickle. LZ4 needs a library of its own and is refused.
+stream around the pickle, or LZ4 where its library is installed.
 """
 
 import lzma
@@ -9,7 +9,7 @@ import zlib
 from typing import Final
 
 from vault.core import limits
-from vault.core.compression import unpacker
+from vault.core.compression import LZ4_MAGIC, unpacker
 from vault.errors import PickleRefused
 
 _STEP: Final = 4 * limits.MIB
@@ -31,8 +31,9 @@ def unpack(data: bytes | memoryview, *, limit: int = limits.UNPACKED_BYTES, subj
     if opened is None:
         raise PickleRefused(
             f"{what} is neither a pickle of protocol 3 to 5 nor compressed in a way that is read "
-            "(zlib, gzip, bz2, xz, lzma).",
+            "(zlib, gzip, bz2, xz, lzma, lz4).",
             subject=subject,
+            hint="Install lz4." if head.startswith(LZ4_MAGIC) else "Save the model as skops or ONNX instead.",
         )
     content = bytearray()
     rest: bytes | memoryview = b""

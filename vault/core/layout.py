@@ -10,11 +10,15 @@ README: Final = "README.txt"
 VAULT: Final = "vault.json"
 ROOTS: Final = "trust/root/"
 POLICIES: Final = "trust/policy/"
+HEADS: Final = "trust/heads/"
 MODELS: Final = "models/"
 COMPARTMENT: Final = "all"
 RECOVERY: Final = Principal("recovery")
 MARK: Final = "@"
 
+_COPY: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}\.age\Z", re.ASCII)
+_HEADER: Final = re.compile(r"([0-9a-f]{32})-[0-9a-f]{32}\Z", re.ASCII)
+_APPROVAL: Final = re.compile(r"[0-9a-f]{64}\.json\Z", re.ASCII)
 _NUMBER: Final = re.compile(r"([0-9]{6}|[1-9][0-9]{6,15})\.json\Z", re.ASCII)
 
 
@@ -40,14 +44,24 @@ def policy(number: int) -> str:
     return POLICIES + numbered(number)
 
 
+def heads(environment: Environment) -> str:
+    """Name the folder of an environment's heads."""
+    return f"{HEADS}{environment}/"
+
+
 def recipient(digest: Digest) -> str:
     """Name the public recipient with this digest."""
     return f"trust/recipients/{digest}"
 
 
+def epoch_keys(environment: Environment, epoch: int) -> str:
+    """Name the folder of everybody's wrapped copies of an environment's key."""
+    return f"keys/{environment}/{COMPARTMENT}/{epoch}/"
+
+
 def environment_keys(environment: Environment, epoch: int, principal: Principal) -> str:
     """Name the folder of one principal's wrapped copies of an environment's key."""
-    return f"keys/{environment}/{COMPARTMENT}/{epoch}/{principal}/"
+    return f"{epoch_keys(environment, epoch)}{principal}/"
 
 
 def environment_key(
@@ -55,7 +69,23 @@ def environment_key(
 ) -> str:
     """Name one wrapped copy of an environment's key."""
     folder = environment_keys(environment, epoch, principal)
-    return f"{folder}{recipient_digest[:16]}-{content[:32]}.age"
+    return f"{folder}{copies_for(recipient_digest)}{content[:32]}.age"
+
+
+def copies_for(recipient_digest: Digest) -> str:
+    """Begin the names of the wrapped copies for one recipient."""
+    return f"{recipient_digest[:16]}-"
+
+
+def is_copy(name: str) -> bool:
+    """Tell whether a name in a folder of wrapped copies has the form of one."""
+    return _COPY.match(name) is not None
+
+
+def fits_content(name: str, content: Digest) -> bool:
+    """Tell whether an object is named after its own SHA-256, as every genuine copy, header and vote is."""
+    told = name.rpartition("/")[2].partition(".")[0].rpartition("-")[2]
+    return len(told) >= 32 and content.startswith(told)
 
 
 def versions(model: Model) -> str:
@@ -88,9 +118,14 @@ def units(payload_name: str) -> str:
     return f"{payload_name}.units"
 
 
+def version_keys(model: Model, number: Version) -> str:
+    """Name the folder of a version's age headers, which holds a folder for each environment and epoch."""
+    return f"{version(model, number)}keys/"
+
+
 def header_folder(model: Model, number: Version, environment: Environment, epoch: int) -> str:
     """Name the folder of a version's age headers for one environment and epoch."""
-    return f"{version(model, number)}keys/{environment}-{epoch}/"
+    return f"{version_keys(model, number)}{environment}-{epoch}/"
 
 
 def header(
@@ -98,6 +133,12 @@ def header(
 ) -> str:
     """Name one payload's age header for one environment and epoch."""
     return f"{header_folder(model, number, environment, epoch)}{file_id}-{content[:32]}"
+
+
+def parse_header(name: str) -> str | None:
+    """Give the payload's id that the name of an age header begins with, or None when it is no such name."""
+    found = _HEADER.match(name)
+    return found[1] if found else None
 
 
 def approvals(model: Model, number: Version, environment: Environment) -> str:
@@ -108,6 +149,26 @@ def approvals(model: Model, number: Version, environment: Environment) -> str:
 def approval(model: Model, number: Version, environment: Environment, content: Digest) -> str:
     """Name one approval after the SHA-256 of its envelope: two people never meet in one name."""
     return f"{approvals(model, number, environment)}{content}.json"
+
+
+def is_approval(name: str) -> bool:
+    """Tell whether a name in a folder of approvals, or of adoptions, has the form of one."""
+    return _APPROVAL.match(name) is not None
+
+
+def adoptions(model: Model, number: Version) -> str:
+    """Name the folder of a version's adoptions."""
+    return f"{version(model, number)}adoptions/"
+
+
+def adoption(model: Model, number: Version, content: Digest) -> str:
+    """Name one adoption after the SHA-256 of its envelope, as an approval is."""
+    return f"{adoptions(model, number)}{content}.json"
+
+
+def slots(environment: Environment) -> str:
+    """Name the folder of an environment's slots."""
+    return f"channels/{environment}/"
 
 
 def channel(environment: Environment, slot: Slot, model: Model) -> str:

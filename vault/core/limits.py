@@ -40,6 +40,10 @@ LOAD_BYTES: Final = 64 * GIB  # the operator's default for one loaded file; may 
 GAP: Final = 1_000
 LISTED_NAMES: Final = 1_000_000
 BARS: Final = 1_000
+HEADS_DAYS: Final = 90  # for which heads may be valid
+DAYS: Final = 36_500
+APPROVAL_BYTES: Final = 64 * KIB  # 64 signatures and a small document
+APPROVAL_NAMES: Final = 100_000  # looked at to find `PRINCIPALS` that are named after their content
 NUMBER_MAX: Final = 10**JSON_INT_DIGITS - 1
 
 # Policy.
@@ -64,6 +68,7 @@ AGE_HEADER_BYTES: Final = 64 * KIB
 AGE_STANZAS: Final = 64
 AGE_ARGUMENTS: Final = 16
 KEY_CANDIDATES: Final = 64
+KEY_NAMES: Final = 1_024  # looked at to find them, since those named after their content come first
 IDENTITY_FILE_BYTES: Final = 64 * KIB
 RECIPIENT_CHARS: Final = 4_096
 
@@ -72,11 +77,18 @@ ZIP_ENTRIES: Final = 20_000
 ZIP_TOTAL_BYTES: Final = 16 * GIB
 ZIP_RATIO: Final = 1_100  # deflate cannot exceed about 1,032:1
 PROTOBUF_DEPTH: Final = 64
-PROTOBUF_FIELDS: Final = 20_000_000
+PROTOBUF_FIELDS: Final = 2_000_000  # 1.3 µs each; runs of small numbers and texts count as few
+PROTOBUF_TEXTS: Final = 20_000_000  # about 40 bytes each, in readers that build them
 PICKLE_BYTES: Final = 4 * GIB
-PICKLE_OPCODES: Final = 200_000_000
-PICKLE_MEMO: Final = 50_000_000
-SCHEMA_BYTES: Final = 256 * MIB
+PICKLE_OPCODES: Final = 10_000_000  # about 80 bytes and 0.3 µs each, twice: a forest has 170 per tree
+PICKLE_FINDS: Final = 200_000  # globals looked up; picklers write each once per stream
+PICKLE_CALLS: Final = 500_000  # objects that are built: a forest has 9 per tree
+PICKLE_WORK: Final = 64 * MIB  # parts that objects are built from, beside eight times the pickle's size
+PICKLE_GENERATORS: Final = 10_000  # random generators and their seeds, which take 2.5 KiB and 30 µs each
+PICKLE_SETS: Final = 1_000_000
+PICKLE_WEAK_KEYS: Final = 10_000  # keys whose hashes a stranger can make equal, which costs their square
+ONNX_INLINED: Final = 10_000  # nodes that the functions of a model become: 0.3 ms each
+SCHEMA_BYTES: Final = 128 * MIB
 
 # The client's memory.
 MEMORY_BYTES: Final = 64 * MIB
@@ -104,5 +116,34 @@ NPY_HEADER_BYTES: Final = 64 * KIB
 NPY_DIMENSIONS: Final = 32
 NPY_DEPTH: Final = 8
 SCHEMA_DEPTH: Final = 256
+SCHEMA_PARTS: Final = 1_000_000  # objects and lists: a forest has 60 per tree
+SCHEMA_COMPARISONS: Final = 5_000_000  # about 0.5 µs each
 UNPACKED_BYTES: Final = 1 * GIB
 PICKLE_NAME_BYTES: Final = 4 * KIB
+
+# Inspection: what one file may cost, with everything that is packed inside it.
+INSPECT_LAYERS: Final = 4  # archives and compressed streams inside each other
+INSPECT_OPCODES: Final = 8_000_000  # run by the machine of the gate
+INSPECT_SURVEY_OPCODES: Final = 500_000  # looked at in pickles that the machine refused
+INSPECT_HELD_BYTES: Final = 512 * MIB  # one thing unpacked, in memory
+INSPECT_UNPACKED_BYTES: Final = 1 * GIB  # all of them together, beside twice the file's own size
+INSPECT_MEMBERS: Final = 20_000
+INSPECT_FINDINGS: Final = 1_000
+INSPECT_READ_BYTES: Final = 256 * MIB  # larger files are mapped, not read
+INSPECT_JSON_BYTES: Final = 16 * MIB
+INSPECT_FILES: Final = 200_000
+INSPECT_FOLDERS: Final = 64  # folders inside each other
+TAR_ENTRIES: Final = 20_000
+TAR_EXTENSION_BYTES: Final = 64 * KIB  # a long name, or the records of a pax header
+
+# Gradient-boosting files: what LightGBM's and XGBoost's own readers are given.
+TREE_DEPTH: Final = 1_024  # both walk some paths of a tree by recursion
+BOOSTER_FEATURES: Final = 1 << 20  # each thread that predicts holds so many numbers for 64 rows
+BOOSTER_TREES: Final = 1_000_000
+BOOSTER_PARAMETERS: Final = 1_000
+TREE_LEAVES: Final = 131_072  # LightGBM's own
+TREE_NUMBERS: Final = 4_000_000  # in the category sets, or the linear leaves, of one tree
+BOOSTER_NUMBER_CHARS: Final = 40
+CATEGORY_BITS_BYTES: Final = 256 * MIB  # a bit for each category up to the largest, in each such node
+UBJSON_ITEMS: Final = 2_000_000  # values beside the numbers of typed arrays; a tree has 30
+UBJSON_DEPTH: Final = 16

@@ -6,7 +6,7 @@ only the root threshold can raise the era.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -49,7 +49,8 @@ class Memory:
     """What was seen of one vault: by a file, by a process, or by one operation.
 
     `vault` is the vault's id. `root` has era 0. `channels` go by `channel_key`;
-    `versions` go by `version_key` and hold the manifest digest of the first use.
+    `versions` go by `version_key` and hold the manifest digest of the first use;
+    `heads` go by environment, and whoever reads them compares (`heads.check_remembered`).
     """
 
     vault: str
@@ -57,6 +58,7 @@ class Memory:
     policy: Mark | None = None
     channels: Mapping[str, Mark] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    heads: Mapping[str, Mark] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,18 @@ class Pin:
 
     root: Digest
     added: str
+
+
+def parse_mark(value: JSONValue) -> Mark:
+    """Parse a mark, `era.number.digest`.
+
+    Raises:
+        Malformed: `malformed-document`.
+    """
+    found = _MARK.match(_text(value))
+    if found is None:
+        raise malformed("A mark", "it is era.number.digest")
+    return Mark(int(found[1]), int(found[2]), found[3])
 
 
 def channel_key(environment: Environment, slot: Slot, model: Model) -> str:
@@ -95,23 +109,38 @@ def check(known: Memory, seen: Memory) -> None:
             raise _other(key)
 
 
-def check_channel(known: Memory, key: str, seen: Mark | None) -> None:
+def check_channel(known: Memory, key: str, seen: Mark | None, *, lost_before: int = 0) -> None:
     """Compare one channel's record in force, None if the store has none, with what is known.
+
+    A channel may be gone that was last seen in an era before `lost_before`: the
+    root holders have continued without it.
 
     Raises:
         Rollback: as `check`; also where there is none although one is known.
     """
     before = known.channels.get(key)
-    if seen is None and before is not None:
+    if seen is None and before is not None and before.era >= lost_before:
         raise _older(_channel(key), f"number {before.number} was there before, now there is none")
     _forward(_channel(key), before, seen)
+
+
+def in_era(known: Memory, era: int) -> Memory:
+    """Give what still counts of a memory under a policy of `era`.
+
+    Versions have no era of their own: what a client saw in an earlier one may
+    be lost, and its number given to another model.
+    """
+    if known.policy is None or known.policy.era >= era:
+        return known
+    return replace(known, versions={})
 
 
 def merge(known: Memory, seen: Memory) -> Memory:
     """Return the later of each; `known` itself if `seen` adds nothing.
 
     A lower number is no error here: another process may have gone ahead since
-    `check`. When versions fill the memory the lowest are forgotten.
+    `check`. When versions fill the memory the lowest are forgotten. Of two that
+    saw policies of different eras, only the later one's versions are kept.
 
     Raises:
         Rollback: the same number, or the same version, with two digests.
@@ -121,17 +150,15 @@ def merge(known: Memory, seen: Memory) -> Memory:
     _same_vault(known, seen)
     root = _later("the root", known.root, seen.root)
     policy = _later("the policy", known.policy, seen.policy)
-    channels: dict[str, Mark] = {}
-    for key, mark in seen.channels.items():
-        before = known.channels.get(key)
-        later = _later(_channel(key), before, mark)
-        if later is not None and later is not before:
-            channels[key] = later
+    if policy is not None:
+        known, seen = in_era(known, policy.era), in_era(seen, policy.era)
+    channels = _news(known.channels, seen.channels, _channel)
+    heads = _news(known.heads, seen.heads, lambda environment: f"the heads of {environment}")
     versions = {key: digest for key, digest in seen.versions.items() if key not in known.versions}
     for key in seen.versions.keys() - versions.keys():
         if known.versions[key] != seen.versions[key]:
             raise _other(key)
-    if root is known.root and policy is known.policy and not channels and not versions:
+    if root is known.root and policy is known.policy and not channels and not versions and not heads:
         return known
     return _bounded(
         replace(
@@ -140,6 +167,7 @@ def merge(known: Memory, seen: Memory) -> Memory:
             policy=policy,
             channels={**known.channels, **channels} if channels else known.channels,
             versions={**known.versions, **versions} if versions else known.versions,
+            heads={**known.heads, **heads} if heads else known.heads,
         )
     )
 
@@ -154,18 +182,19 @@ def parse(data: bytes, vault: str, subject: str) -> Memory:
         fields = Fields(strict_json.parse(data, limit=limits.MEMORY_BYTES), "The memory")
         if fields.text("format", str) != MEMORY_FORMAT or fields.text("vault", str) != vault:
             raise malformed("The memory", "it is of another format or another vault")
-        root, policy = fields.optional("root", _mark), fields.optional("policy", _mark)
+        root, policy = fields.optional("root", parse_mark), fields.optional("policy", parse_mark)
         channels = fields.mapping("channels", _channel_text, limits.MEMORY_ENTRIES)
         versions = fields.mapping("versions", _version_text, limits.MEMORY_ENTRIES)
-        for reserved in ("heads", "log"):
-            fields.mapping(reserved, str, 0)
+        heads = fields.mapping("heads", names.environment, limits.PRINCIPALS)
+        fields.mapping("log", str, 0)  # kept for the audit log's head
         fields.done()
         return Memory(
             vault,
             root,
             policy,
-            {key: _mark(_text(value)) for key, value in channels.items()},
+            {key: parse_mark(value) for key, value in channels.items()},
             {key: names.digest(_text(value)) for key, value in versions.items()},
+            {environment: parse_mark(value) for environment, value in heads.items()},
         )
     except Refused as refusal:
         raise damaged(subject, refusal.message) from None
@@ -176,7 +205,7 @@ def encode(memory: Memory) -> bytes:
     value: dict[str, JSONValue] = {
         "channels": {key: str(mark) for key, mark in memory.channels.items()},
         "format": MEMORY_FORMAT,
-        "heads": {},
+        "heads": {environment: str(mark) for environment, mark in memory.heads.items()},
         "log": {},
         "policy": None if memory.policy is None else str(memory.policy),
         "root": None if memory.root is None else str(memory.root),
@@ -250,6 +279,19 @@ def _forward(what: str, known: Mark | None, seen: Mark | None) -> None:
         raise _older(what, f"number {known.number} was there before, now it is {seen.number}")
 
 
+def _news(
+    known: Mapping[str, Mark], seen: Mapping[str, Mark], called: Callable[[str], str]
+) -> dict[str, Mark]:
+    """Give the marks that are later than the known ones."""
+    found = {}
+    for key, mark in seen.items():
+        before = known.get(key)
+        later = _later(called(key), before, mark)
+        if later is not None and later is not before:
+            found[key] = later
+    return found
+
+
 def _later(what: str, known: Mark | None, seen: Mark | None) -> Mark | None:
     if seen is None or known is None:
         return seen or known
@@ -284,13 +326,6 @@ def _channel(key: str) -> str:
 def _same_vault(known: Memory, seen: Memory) -> None:
     if known.vault != seen.vault:
         raise ValueError("These are memories of two vaults")
-
-
-def _mark(text: str) -> Mark:
-    found = _MARK.match(text)
-    if found is None:
-        raise malformed("A mark", "it is era.number.digest")
-    return Mark(int(found[1]), int(found[2]), found[3])
 
 
 def _text(value: JSONValue) -> str:

@@ -37,6 +37,12 @@ _TOKEN = re.compile(
     r"(?P<word>True|False)|(?P<mark>[\[\](){},:]))"
 )
 
+_EXTENT: Final = r"(?:0|[1-9][0-9]{0,18})"
+_USUAL = re.compile(
+    r"\{'descr': (?P<descr>'[^'\\\n]{1,40}'|\[[^\]]{1,2000}\]), 'fortran_order': (?P<order>True|False), "
+    rf"'shape': \((?P<shape>|{_EXTENT},|{_EXTENT}(?:, {_EXTENT}){{1,31}})\), \}} *\n"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -63,7 +69,7 @@ def parse_header(data: bytes | memoryview, *, size: int, subject: str = "") -> H
         FormatRefused: not an array, an object or otherwise unreadable dtype (`format-content`),
             or a file that is not exactly as long as its shape says.
     """
-    head = bytes(data[: HEADER_BYTES + 12])
+    head = bytes(data[:12])
     if not head.startswith(MAGIC) or len(head) < 10:
         raise _refused("This is not a NumPy array file.", subject)
     version = (head[6], head[7])
@@ -71,17 +77,13 @@ def parse_header(data: bytes | memoryview, *, size: int, subject: str = "") -> H
         raise _refused(f"NumPy array format {version[0]}.{version[1]} is not known.", subject)
     start = 10 if version == (1, 0) else 12
     length = int.from_bytes(head[8:start], "little")
-    if length > HEADER_BYTES or start + length > len(head):
+    if length > HEADER_BYTES or start + length > len(data):
         raise _refused("The array's header is longer than the file, or than the limit.", subject)
     try:
-        text = head[start : start + length].decode("utf-8" if version == (3, 0) else "latin-1")
+        text = str(data[start : start + length], "utf-8" if version == (3, 0) else "latin-1")
     except UnicodeDecodeError:
         raise _refused("The array's header is not text.", subject) from None
-    descr, fortran, shape = _fields(text, subject)
-    if not isinstance(fortran, bool) or not isinstance(shape, tuple):
-        raise _refused("The array's header has fields of the wrong kind.", subject)
-    header = Header(_descr(descr, subject), fortran, _shape(shape, subject), start + length, 0)
-    header = Header(header.descr, fortran, header.shape, header.offset, itemsize(header.descr, subject))
+    header = _header(text, start + length, subject)
     if header.offset + header.nbytes != size:
         raise _refused("The array is not as long as its header says.", subject)
     return header
@@ -102,11 +104,25 @@ def check_archive(archive: Archive, *, subject: str = "") -> Mapping[str, Header
     return headers
 
 
-@lru_cache(maxsize=256)
-def _fields(text: str, subject: str) -> tuple[object, object, object]:
-    """Return dtype, order and shape; a forest has thousands of arrays with one and the same header."""
+def _header(text: str, offset: int, subject: str) -> Header:
+    usual = _USUAL.fullmatch(text)
+    if usual:  # what NumPy writes, but for the shape, is the same in the thousands of arrays of a forest
+        descr, width = _column_types(usual["descr"], subject)
+        shape = tuple(int(extent) for extent in usual["shape"].split(",") if extent)
+        return Header(descr, usual["order"] == "True", _shape(shape, subject), offset, width)
     fields = _Literal(text, subject).top()
-    return fields["descr"], fields["fortran_order"], fields["shape"]
+    fortran, found = fields["fortran_order"], fields["shape"]
+    if not isinstance(fortran, bool) or not isinstance(found, tuple):
+        raise _refused("The array's header has fields of the wrong kind.", subject)
+    descr = _descr(fields["descr"], subject)
+    return Header(descr, fortran, _shape(found, subject), offset, itemsize(descr, subject))
+
+
+@lru_cache(maxsize=256)
+def _column_types(text: str, subject: str) -> tuple[Descr, int]:
+    """Return the dtype that a literal stands for, and the size in bytes of one item."""
+    descr = _descr(_Literal(text, subject).value(), subject)
+    return descr, itemsize(descr, subject)
 
 
 def scalar_size(text: str, subject: str = "") -> int:
@@ -211,6 +227,10 @@ class _Literal:
         if self._text[self._at :].strip(" \n") or set(fields) != {"descr", "fortran_order", "shape"}:
             raise self._bad()
         return fields
+
+    def value(self) -> object:
+        """Return the one value that the text starts with."""
+        return self._value(self._next(), 0)
 
     def _value(self, match: re.Match[str], depth: int) -> object:
         if depth > limits.NPY_DEPTH:

@@ -19,6 +19,7 @@ class Kind(Enum):
     BYTES = auto()  # stepped over
     TEXT = auto()  # kept
     NUMBER = auto()  # a varint that is kept
+    INPUT = auto()  # the name of a node's input: looked at only for whether it is empty
     EXTERNAL = auto()  # refused: the value lies in another file
 
 
@@ -55,7 +56,7 @@ MESSAGES: Final[dict[str, dict[int, Field]]] = {
         16: "Pair",
     },
     "Node": {
-        1: Kind.BYTES,
+        1: Kind.INPUT,
         2: Kind.BYTES,
         3: Kind.BYTES,
         4: Kind.TEXT,  # op_type

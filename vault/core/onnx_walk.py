@@ -5,7 +5,6 @@ occurrence of a field is walked: readers merge repeated singular messages, so
 none of them may hide behind a later one.
 """
 
-import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -13,27 +12,33 @@ from types import MappingProxyType
 from typing import Final
 
 from vault.core import limits
-from vault.core.onnx_fields import MESSAGES, Field, Kind
+from vault.core.onnx_fields import MESSAGES, Kind
+from vault.core.onnx_steps import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    STEPS,
+    Calls,
+    Operator,
+    Step,
+    inlined,
+    is_overlong,
+    runs,
+)
 from vault.errors import FormatRefused
 
 STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_WIRE: Final = {
-    Kind.VARINT: (_VARINT,),
-    Kind.VARINTS: (_VARINT, _BYTES),
-    Kind.NUMBER: (_VARINT,),
-    Kind.FIXED32: (_FIXED32,),
-    Kind.FIXED32S: (_FIXED32, _BYTES),
-    Kind.FIXED64S: (_FIXED64, _BYTES),
-    Kind.BYTES: (_BYTES,),
-    Kind.TEXT: (_BYTES,),
-}
-# A tree ensemble repeats one small field millions of times: step over such runs at the speed of C.
-_VARINT_FORM = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
-_SHORT_TEXT = rb"(?:\x0aBRANCH_LEQ|\x04LEAF|" + b"|".join(b"\\x%02x.{%d}" % (n, n) for n in range(12)) + rb")"
-_RUN: Final = 4096
+_BLOCK: Final = 64 * limits.KIB
 _TEXT_LIMIT: Final = 4 * limits.KIB
+_TOP_FIELDS: Final = 4096  # of a model's top level, looked at to tell that it is one
+# ONNX Runtime 1.32 follows a null pointer where one of these is given an input without a name.
+_VARIADIC: Final = frozenset(
+    {"Concat", "Einsum", "FeatureVectorizer", "Max", "Mean", "Min", "SequenceConstruct", "Sum"}
+)
+_GAP: Final = -1  # stands beside the texts of a node that has such an input
+# Where ONNX and ONNX Runtime keep operators of their own, which no function of a model may hide among.
+_RESERVED: Final = ("ai.", "com.", "org.")
 _TOP_GRAPH: Final = 1  # the depth of the model's own graph
 
 
@@ -45,7 +50,7 @@ class OnnxSummary:
     producer: str
     opsets: Mapping[str, int]
     domains: frozenset[str]
-    operators: frozenset[tuple[str, str]]  # (domain, operator)
+    operators: frozenset[Operator]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: int
@@ -57,17 +62,20 @@ class _Found:
     """What the walk has met so far."""
 
     ir_version: int = 0
-    producer: list[str] = field(default_factory=list)
+    producer: str = ""
     opsets: dict[str, int] = field(default_factory=dict)
     domains: set[str] = field(default_factory=set)
-    operators: set[tuple[str, str]] = field(default_factory=set)
-    functions: set[tuple[str, str]] = field(default_factory=set)
+    others: dict[str, str] = field(default_factory=dict)  # domains to be defined here, and what uses each
+    operators: set[Operator] = field(default_factory=set)
+    called: Calls = field(default_factory=dict)  # by the graphs, or by the function that is being walked
+    functions: dict[Operator, Calls] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     nodes: int = 0
     initializers: int = 0
     graphs: int = 0
     fields: int = 0
+    texts: int = 0
 
 
 def walk(
@@ -90,11 +98,14 @@ def walk(
     found = walker.found
     if found.graphs == 0 or not found.opsets or not found.ir_version:
         raise _refused("This is not an ONNX model: it has no graph, opset or version.", subject)
+    walker.check_own_domains()
+    if inlined(found.called, found.functions) > limits.ONNX_INLINED:
+        raise _refused(f"{subject or 'The ONNX model'} grows too much as its functions are inlined.", subject)
     return OnnxSummary(
         ir_version=found.ir_version,
-        producer=" ".join(found.producer),
+        producer=found.producer,
         opsets=MappingProxyType(found.opsets),
-        domains=frozenset(found.domains),
+        domains=frozenset(found.domains - found.others.keys()),
         operators=frozenset(found.operators),
         inputs=tuple(found.inputs),
         outputs=tuple(found.outputs),
@@ -111,17 +122,17 @@ def is_model(data: bytes | memoryview) -> bool:
     try:
         at = 0
         while at < len(view) and not seen >= {1, 7}:
-            number, wire, at = reader.tag(at, len(view))
-            known = MESSAGES["Model"].get(number)
-            if known is None or wire != (_VARINT if number in (1, 5) else _BYTES):
+            key, at = reader.varint(at, len(view))
+            step = STEPS["Model"].get(key)
+            if step is None:
                 return False
             value, at = reader.varint(at, len(view))
-            at += value if wire == _BYTES else 0
+            at += value if step.wire == BYTES else 0
             if at > len(view):
                 return False
-            seen.add(number)
+            seen.add(step.number)
             reader.found.fields += 1
-            if reader.found.fields > _RUN:
+            if reader.found.fields > _TOP_FIELDS:
                 return False
     except FormatRefused:
         return False
@@ -130,27 +141,6 @@ def is_model(data: bytes | memoryview) -> bool:
 
 def _refused(message: str, subject: str) -> FormatRefused:
     return FormatRefused(message, code="format-content", subject=subject)
-
-
-def _runs(number: int, wire: int) -> re.Pattern[bytes]:
-    """Compile a pattern for many repetitions of one small field, its tag of one byte included."""
-    tag = re.escape(bytes([number << 3 | wire]))
-    form = {_VARINT: _VARINT_FORM, _FIXED32: rb".{4}", _FIXED64: rb".{8}", _BYTES: _SHORT_TEXT}[wire]
-    return re.compile(b"(?:" + tag + form + b"){1,%d}+" % _RUN, re.DOTALL)
-
-
-_ATTRIBUTE_RUNS: Final = {
-    ("Attribute", 7): _runs(7, _FIXED32),
-    ("Attribute", 8): _runs(8, _VARINT),
-    ("Attribute", 9): _runs(9, _BYTES),
-    ("Tensor", 4): _runs(4, _FIXED32),
-    ("Tensor", 5): _runs(5, _VARINT),
-    ("Tensor", 6): _runs(6, _BYTES),
-    ("Tensor", 7): _runs(7, _VARINT),
-    ("Tensor", 10): _runs(10, _FIXED64),
-    ("Tensor", 11): _runs(11, _VARINT),
-}
-_PACKED: Final = re.compile(b"(?:" + _VARINT_FORM + b"){1,%d}+" % _RUN, re.DOTALL)
 
 
 class _Walker:
@@ -168,44 +158,57 @@ class _Walker:
         """Walk the message `name` that fills `at` to `end`."""
         if depth > limits.PROTOBUF_DEPTH:
             raise self._bad("is nested too deeply")
-        table = MESSAGES[name]
-        texts: list[tuple[int, str]] = []
-        numbers: list[int] = []
+        view, steps, found = self._view, STEPS[name], self.found
+        texts: dict[int, str] = {}
+        number = 0
         while at < end:
-            start = at
-            number, wire, at = self.tag(at, end)
-            self.found.fields += 1
-            if self.found.fields > limits.PROTOBUF_FIELDS:
+            key = view[at]
+            at += 1
+            if key > 0x7F:
+                key, at = self.varint(at - 1, end)
+            step = steps.get(key)
+            if step is None:
+                raise self._unexpected(name, key)
+            found.fields += 1
+            if found.fields > limits.PROTOBUF_FIELDS:
                 raise self._bad("has too many fields")
-            known = table.get(number)
-            self._check_field(name, number, wire, known)
-            if isinstance(known, str):
-                length, at = self.varint(at, end)
-                if length > end - at:
+            if step.wire in (FIXED32, FIXED64):
+                at = self._fixed(key, step.width, at, end)
+                continue
+            value, at = self.varint(at, end)
+            if step.wire == BYTES:
+                if value > end - at:
                     raise self._bad("has a length beyond its end")
-                self.message(known, at, at + length, depth + 1)
-                at += length
-                self._count(name, number)
-            elif known is Kind.TEXT:
-                text, at = self._text(at, end)
-                texts.append((number, text))
-            elif known is Kind.NUMBER:
-                value, at = self.varint(at, end)
-                numbers.append(value)
-            else:
-                at = self._skip(at, end, wire, known)
-                run = _ATTRIBUTE_RUNS.get((name, number))
-                if run is not None and self._view[start] == number << 3 | wire:
-                    at = self._skip_run(run, at, end)
-        self._note(name, texts, numbers, depth)
+                if step.kind is not Kind.BYTES:
+                    self._content(name, step, at, at + value, depth, texts)
+                at += value
+            elif step.kind is Kind.NUMBER:
+                number = max(number, value)
+            if step.listed:
+                at = self._skip_runs(key, at, end)
+        if name in _NOTED:
+            self._note(name, texts, number, depth)
 
-    def tag(self, at: int, end: int) -> tuple[int, int, int]:
-        """Read a field's number and wire type; return them and the next offset."""
-        value, at = self.varint(at, end)
-        number, wire = value >> 3, value & 7
-        if not 0 < number < 1 << 29 or wire not in (_VARINT, _FIXED64, _BYTES, _FIXED32):
-            raise self._bad("has a group or an unknown field encoding")
-        return number, wire, at
+    def _content(self, name: str, step: Step, at: int, end: int, depth: int, texts: dict[int, str]) -> None:
+        """Walk a message, read a text, or check that a packed list ends where its last number ends."""
+        if isinstance(step.kind, str):
+            outer = self.found.called
+            if step.kind == "Function":
+                self.found.called = {}
+            self.message(step.kind, at, end, depth + 1)
+            self.found.called = outer
+            self._count(name, step.number)
+        elif step.kind is Kind.INPUT:
+            if at == end:
+                texts[_GAP] = ""
+        elif step.kind is Kind.TEXT:
+            if step.number in texts and name != "Model":  # two models in one file merge their text
+                raise self._bad(f"gives a domain or another name of a {name} twice")
+            texts[step.number] = self._text(at, end - at)
+        elif (end - at) % step.width:
+            raise self._bad("has a packed list of a broken length")
+        elif step.kind is Kind.VARINTS and (self._view[end - 1] > 0x7F or is_overlong(self._view[at:end])):
+            raise self._bad("has a packed list with an overlong number")
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """Read a base-128 number in its shortest form; return it and the next offset."""
@@ -223,53 +226,51 @@ class _Walker:
                 break
         raise self._bad("ends in a number, or has an overlong one")
 
-    def _check_field(self, name: str, number: int, wire: int, known: Field | None) -> None:
-        if known is None:
-            raise self._bad(f"has field {number} in {name}, which this release does not know")
+    def _unexpected(self, name: str, key: int) -> FormatRefused:
+        """Say why a field may not start with this key here."""
+        number, known = key >> 3, MESSAGES[name].get(key >> 3)
         if known is Kind.EXTERNAL:
-            raise FormatRefused(
+            return FormatRefused(
                 f"{self._subject or 'The ONNX model'} keeps a tensor outside the file (external data).",
                 code="format-content",
                 subject=self._subject,
                 hint="Save it as one file: onnx.save_model(model, path, save_as_external_data=False).",
             )
-        expected = (_BYTES,) if isinstance(known, str) else _WIRE[known]
-        if wire not in expected:
-            raise self._bad(f"has field {number} of {name} in the wrong encoding")
+        if known is not None:
+            return self._bad(f"has field {number} of {name} in the wrong encoding")
+        return self._bad(f"has field {number} in {name}, which this release does not know")
 
-    def _skip(self, at: int, end: int, wire: int, known: Field | None) -> int:
-        """Step over one value; return the offset behind it."""
-        if wire == _VARINT:
-            return self.varint(at, end)[1]
-        if wire in (_FIXED32, _FIXED64):
-            at += 4 if wire == _FIXED32 else 8
-            if at > end:
-                raise self._bad("ends in the middle of a number")
-            return at
-        length, at = self.varint(at, end)
-        if length > end - at:
-            raise self._bad("has a length beyond its end")
-        width = {Kind.FIXED32S: 4, Kind.FIXED64S: 8}.get(known, 1) if isinstance(known, Kind) else 1
-        if length % width:
-            raise self._bad("has a packed list of a broken length")
-        if known is Kind.VARINTS:
-            stop = self._skip_run(_PACKED, at, at + length)
-            if stop != at + length:
-                raise self._bad("has a packed list with an overlong number")
-        return at + length
+    def _fixed(self, key: int, width: int, at: int, end: int) -> int:
+        """Step over a number of fixed width, and over all like it that follow; return the offset behind."""
+        at += width
+        if at > end:
+            raise self._bad("ends in the middle of a number")
+        stride = width + 1
+        while True:
+            whole = (end - at) // stride
+            keys = bytes(self._view[at : at + stride * min(whole, _BLOCK)])[::stride]
+            same = len(keys) - len(keys.lstrip(bytes([key])))
+            at += same * stride
+            self.found.fields += same > 0
+            if same < _BLOCK:
+                return at
 
-    def _skip_run(self, run: re.Pattern[bytes], at: int, end: int) -> int:
-        while at < end and (match := run.match(self._view, at, end)) is not None:
-            self.found.fields += 1
-            at = match.end()
+    def _skip_runs(self, key: int, at: int, end: int) -> int:
+        """Step over more of the same field; return the offset behind them."""
+        for count, run in runs(key):
+            while (match := run.match(self._view, at, end)) is not None:
+                self.found.fields += 1
+                self.found.texts += count if key & 7 == BYTES else 0
+                at = match.end()
+        if self.found.texts > limits.PROTOBUF_TEXTS:
+            raise self._bad("has too many texts")
         return at
 
-    def _text(self, at: int, end: int) -> tuple[str, int]:
-        length, at = self.varint(at, end)
-        if length > min(end - at, _TEXT_LIMIT):
-            raise self._bad("has a name that is too long, or runs beyond its end")
+    def _text(self, at: int, length: int) -> str:
+        if length > _TEXT_LIMIT:
+            raise self._bad("has a name that is too long")
         try:
-            return bytes(self._view[at : at + length]).decode("utf-8"), at + length
+            return bytes(self._view[at : at + length]).decode("utf-8")
         except UnicodeDecodeError:
             raise self._bad("has a name that is not UTF-8") from None
 
@@ -279,42 +280,69 @@ class _Walker:
         elif name == "Graph" and number in (5, 15):
             self.found.initializers += 1
 
-    def _note(self, name: str, texts: list[tuple[int, str]], numbers: list[int], depth: int) -> None:
+    def _note(self, name: str, texts: dict[int, str], number: int, depth: int) -> None:
         """Keep what the summary needs of a finished message, and check its domains."""
         found = self.found
         if name == "Node":
             found.nodes += 1
-            domains = [text for number, text in texts if number == 7] or [""]
-            for domain in domains:
-                self._check_domain(domain, "an operator")
-                found.operators.update((domain, text) for number, text in texts if number == 4)
+            domain = texts.get(7, "")
+            self._check_domain(domain, "an operator", own=4 in texts)
+            if 4 in texts:
+                operator = domain, texts[4]
+                found.operators.add(operator)
+                found.called[operator] = found.called.get(operator, 0) + 1
+            if _GAP in texts and texts.get(4) in _VARIADIC:
+                raise self._bad(f"leaves out an input of {texts[4]}, which ends the process that runs it")
         elif name == "Opset":
-            for domain in [text for _, text in texts] or [""]:
-                self._check_domain(domain, "an operator set")
-                found.opsets[domain] = max(numbers, default=0)
-        elif name in ("Function", "OpaqueType"):
-            for number, domain in texts:
-                if number == (10 if name == "Function" else 1):
-                    self._check_domain(domain, "a function" if name == "Function" else "a type")
-        elif name == "Input" and depth == _TOP_GRAPH + 1:
-            found.inputs.extend(text for _, text in texts)
-        elif name == "Output" and depth == _TOP_GRAPH + 1:
-            found.outputs.extend(text for _, text in texts)
+            domain = texts.get(1, "")
+            self._check_domain(domain, "an operator set")
+            found.opsets[domain] = number
+        elif name == "Function":
+            domain = texts.get(10, "")
+            self._check_domain(domain, "a function")
+            known = found.functions.setdefault((domain, texts.get(1, "")), {})  # by all its overloads
+            for operator, times in found.called.items():
+                known[operator] = known.get(operator, 0) + times
+        elif name == "OpaqueType":
+            self._check_domain(texts.get(1, ""), "a type", own=False)
+        elif name in ("Input", "Output"):
+            if depth == _TOP_GRAPH + 1 and 1 in texts:
+                (found.inputs if name == "Input" else found.outputs).append(texts[1])
         elif name == "Model":
-            found.ir_version = max(numbers, default=0)
-            found.producer.extend(text for _, text in texts)
-        elif name == "ModelMetadata" and any(text == "ort_config" for _, text in texts):
+            found.ir_version = number
+            found.producer = " ".join(texts[part] for part in sorted(texts))
+        elif texts.get(1) == "ort_config":
             raise self._bad("carries session options of its own (ort_config)")
 
-    def _check_domain(self, domain: str, what: str) -> None:
+    def check_own_domains(self) -> None:
+        """Accept a further domain if all that is called of it are the model's functions: they were walked."""
+        found = self.found
+        used = {domain for domain, _ in found.operators}
+        missing = {domain for domain, name in found.operators if (domain, name) not in found.functions}
+        for domain, what in found.others.items():
+            if domain not in used or domain in missing:
+                raise self._foreign(domain, what)
+
+    def _check_domain(self, domain: str, what: str, *, own: bool = True) -> None:
         self.found.domains.add(domain)
-        if domain not in self._domains:
-            raise FormatRefused(
-                f"{self._subject or 'The ONNX model'} uses {what} of the domain {domain[:80]!r}.",
-                code="format-content",
-                subject=self._subject,
-                hint="Only standard ONNX domains are loaded; others need the operator's allowance.",
-            )
+        if domain in self._domains:
+            return
+        if not own or domain.startswith(_RESERVED):
+            raise self._foreign(domain, what)
+        self.found.others.setdefault(domain, what)
+
+    def _foreign(self, domain: str, what: str) -> FormatRefused:
+        return FormatRefused(
+            f"{self._subject or 'The ONNX model'} uses {what} of the domain {domain[:80]!r}.",
+            code="format-content",
+            subject=self._subject,
+            hint="Only standard ONNX domains are loaded; others need the operator's allowance.",
+        )
 
     def _bad(self, what: str) -> FormatRefused:
         return _refused(f"{self._subject or 'The ONNX model'} {what}.", self._subject)
+
+
+_NOTED: Final = frozenset(
+    {"Function", "Input", "Model", "ModelMetadata", "Node", "OpaqueType", "Opset", "Output"}
+)

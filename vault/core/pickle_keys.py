@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 _PARTS: Final = 1_000
+_BITS: Final = 61  # of Python's hash of a number: larger ones collide at will
 _PLAIN: Final = frozenset({bool, bytes, complex, float, int, str, type(None)})
 
 
@@ -25,6 +26,21 @@ def is_bounded_key(key: Any) -> bool:
         elif not _hashes_by_identity(type(part)) and not _is_plain(type(part)):
             return False
     return True
+
+
+def collides_at_will(key: Any) -> bool:
+    """Tell whether somebody can make many keys like this one whose hashes are equal.
+
+    Text and bytes are hashed with a secret; numbers, tuples and frozen sets are not.
+
+    Source: `_Py_HashDouble`, `long_hash` and `tuplehash` of CPython 3.11 to 3.13.
+    """
+    kind = type(key)
+    if kind is int:
+        return bool(key.bit_length() >= _BITS)
+    return kind in (complex, frozenset, tuple) or (
+        kind.__module__ == "numpy" and kind.__name__ in ("clongdouble", "complex128", "complex64", "void")
+    )
 
 
 def _hashes_by_identity(kind: Any) -> bool:

@@ -43,6 +43,7 @@ class Product:
     origin: Symbol
     arguments: tuple[Any, ...]
     state: Any = None
+    size: int | None = -1  # of an item, where it stands for a dtype and somebody asked before
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class Tracer:
             raise PickleRefused(
                 f"{self.subject or 'The pickle'} builds what was not made.", subject=self.subject
             )
-        target.state = state
+        target.state, target.size = state, -1
         if target.origin.name == ARRAY_WRAPPER:
             if not self.joblib:
                 raise PickleRefused(
@@ -156,7 +157,9 @@ def _item_size(dtype: Any, subject: str) -> int | None:
     """Return the item size of a traced dtype; None for objects."""
     if not isinstance(dtype, Product) or dtype.origin.name != "numpy.dtype" or not dtype.arguments:
         raise PickleRefused("A joblib array has no dtype.", subject=subject)
-    return dtype_size(dtype.arguments[0], dtype.state, subject, _item_size)
+    if dtype.size == -1:
+        dtype.size = dtype_size(dtype.arguments[0], dtype.state, subject, _item_size)
+    return dtype.size
 
 
 def dtype_size(code: Any, state: Any, subject: str, inner: Any) -> int | None:

@@ -5,9 +5,9 @@ Deny by default: what no rule allows is denied, and an empty rule allows
 nothing.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
 
 from vault.core import names
 from vault.core.names import Digest, Environment, Model, Principal
@@ -16,6 +16,7 @@ KIND: Final = "policy"
 ACTIONS: Final = (
     "adopt",
     "approve",
+    "attest",
     "audit.read",
     "delete",
     "load",
@@ -27,6 +28,7 @@ ACTIONS: Final = (
 )
 PERSON: Final = "person"
 SERVICE: Final = "service"
+EVERYWHERE: Final = frozenset({"audit.read"})  # without `env` it is the whole vault's: there is one log
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,11 @@ class Requirements:
 
     @property
     def none(self) -> bool:
-        """Tell whether nothing is required, so that publishing alone makes a version loadable."""
-        return self == NO_REQUIREMENTS
+        """Tell whether nothing is required, so that publishing alone makes a version loadable.
+
+        A warning about freshness asks nothing of a version.
+        """
+        return replace(self, fresh=None if self.fresh == "warn" else self.fresh) == NO_REQUIREMENTS
 
 
 NO_REQUIREMENTS: Final = Requirements(None, False, None, False, False, None, None)
@@ -139,6 +144,43 @@ class PolicyId:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelHead:
+    """The channel record of an earlier era from which a new one continues: its number and digest."""
+
+    seq: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one rule of a role gives one principal, ready to be asked: None means every model."""
+
+    role: Principal
+    number: int  # the rule's place in the role, from 0
+    source: Environment | None  # of a promotion
+    rule_models: frozenset[str] | None
+    own_models: frozenset[str] | None
+
+    def covers(self, model: Model) -> bool:
+        """Tell whether the grant is about a model."""
+        return (self.rule_models is None or covers(self.rule_models, model)) and (
+            self.own_models is None or covers(self.own_models, model)
+        )
+
+
+# By action and environment, of a promotion the one promoted to.
+Granted = Mapping[tuple[str, Environment], tuple[Grant, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class GrantIndex:
+    """What was worked out of a policy so far; the policy does not change, so that nothing here ages."""
+
+    by_principal: dict[Principal, Granted] = field(default_factory=dict)
+    by_rule: dict[tuple[Principal, int], frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The whole of who may do what, as the root threshold signed it."""
 
@@ -156,7 +198,11 @@ class Policy:
     recovery: tuple[Recipient, ...]
     log_writers: tuple[Digest, ...]
     witnesses: tuple[Digest, ...]
-    _owner_of_key: dict[Digest, Principal] = field(default_factory=dict, compare=False, repr=False)
+    continues: Mapping[str, ChannelHead] | None = None  # environment/slot/model → where a new era goes on
+    grants: GrantIndex = field(default_factory=GrantIndex, init=False, compare=False, repr=False)
+    _owner_of_key: dict[Digest, Principal] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         """Index keys by id: a decision looks a signer up, it does not search."""
@@ -205,64 +251,127 @@ def pattern(text: str) -> str:
     return text
 
 
-def covers(patterns: tuple[str, ...], model: Model) -> bool:
-    """Tell whether one of the patterns means this model; no pattern means none."""
-    return any(
-        entry in ("*", model) or (entry.endswith("/*") and model.startswith(entry[:-1])) for entry in patterns
-    )
+def covers(patterns: Collection[str], model: Model) -> bool:
+    """Tell whether one of the patterns means this model; no pattern means none.
+
+    Every pattern that means a model is spelled after it, so a set is asked once
+    for each part of the name, however many patterns it holds.
+    """
+    if model in patterns or "*" in patterns:
+        return True
+    at = model.rfind("/")
+    while at > 0:
+        if f"{model[:at]}/*" in patterns:
+            return True
+        at = model.rfind("/", 0, at)
+    return False
 
 
-def _rule_models(rule: Rule, member: Member, model: Model) -> bool:
-    if rule.own and member.models is None:
-        return False
-    if rule.models is not None and not covers(rule.models, model):
-        return False
-    return member.models is None or covers(member.models, model)
+class Ruled(Protocol):
+    """What decisions are made over: a signed `Policy`, or a file that is still being written."""
+
+    @property
+    def members(self) -> Mapping[Principal, Member]:
+        """Who is in it."""
+
+    @property
+    def roles(self) -> Mapping[Principal, tuple[Rule, ...]]:
+        """What each role may do."""
+
+    @property
+    def environments(self) -> Mapping[Environment, EnvironmentRule]:
+        """Where."""
+
+    @property
+    def grants(self) -> GrantIndex:
+        """What was looked up already: `granted` fills it."""
 
 
-def decide(policy: Policy, who: Principal, action: str, model: Model, environment: Environment) -> Decision:
+def granted(policy: Ruled, who: Principal) -> Granted:
+    """Give what the roles of a principal allow it, by action and environment.
+
+    It is worked out when somebody is first asked about, and kept: nothing that
+    it depends on changes.
+    """
+    known = policy.grants.by_principal.get(who)
+    if known is None:
+        member = policy.members.get(who)
+        if member is None:
+            return {}
+        known = policy.grants.by_principal[who] = _granted(policy, member)
+    return known
+
+
+def _granted(policy: Ruled, member: Member) -> Granted:
+    found: dict[tuple[str, Environment], list[Grant]] = {}
+    own = None if member.models is None else frozenset(member.models)
+    for role in member.roles:
+        for number, rule in enumerate(policy.roles.get(role, ())):
+            if rule.own and own is None:
+                continue
+            grant = Grant(role, number, rule.source, _rule_models(policy, role, number, rule), own)
+            for action in rule.actions:
+                for place in _places(policy, rule, action):
+                    found.setdefault((action, place), []).append(grant)
+    return {key: tuple(grants) for key, grants in found.items()}
+
+
+def _rule_models(policy: Ruled, role: Principal, number: int, rule: Rule) -> frozenset[str] | None:
+    """Give a rule's patterns as a set, one for all principals that hold the role."""
+    if rule.models is None:
+        return None
+    known = policy.grants.by_rule.get((role, number))
+    if known is None:
+        known = policy.grants.by_rule[role, number] = frozenset(rule.models)
+    return known
+
+
+def _places(policy: Ruled, rule: Rule, action: str) -> tuple[Environment, ...]:
+    """Give the environments that a rule is about, of a promotion the one promoted to."""
+    if action == "promote":
+        return () if rule.target is None else (rule.target,)
+    if action in EVERYWHERE and not rule.environments:
+        return tuple(policy.environments)
+    return rule.environments
+
+
+def decide(policy: Ruled, who: Principal, action: str, model: Model, environment: Environment) -> Decision:
     """Decide whether `who` may do `action` with `model` in `environment`.
 
     For `promote`, `environment` is the one promoted to; see `sources`.
     """
-    member = policy.members.get(who)
-    if member is None:
+    if who not in policy.members:
         return Decision(False, f"{who} is not in the policy")
     if environment not in policy.environments:
         return Decision(False, f"the policy has no environment {environment}")
-    for role in member.roles:
-        for rule in policy.roles.get(role, ()):
-            if action not in rule.actions or not _rule_models(rule, member, model):
-                continue
-            if environment == rule.target if action == "promote" else environment in rule.environments:
-                return Decision(True, f"role {role} allows {action} in {environment}")
+    for grant in granted(policy, who).get((action, environment), ()):
+        if grant.covers(model):
+            return Decision(True, f"role {grant.role} allows {action} in {environment}")
     return Decision(False, f"no role of {who} allows {action} of {model} in {environment}")
 
 
-def sources(policy: Policy, who: Principal, model: Model, target: Environment) -> tuple[Environment, ...]:
+def sources(policy: Ruled, who: Principal, model: Model, target: Environment) -> tuple[Environment, ...]:
     """List the environments from which `who` may promote `model` to `target`."""
-    member = policy.members.get(who)
-    if member is None:
-        return ()
     return tuple(
         dict.fromkeys(
-            rule.source
-            for role in member.roles
-            for rule in policy.roles.get(role, ())
-            if "promote" in rule.actions
-            and rule.target == target
-            and rule.source is not None
-            and _rule_models(rule, member, model)
+            grant.source
+            for grant in granted(policy, who).get(("promote", target), ())
+            if grant.source is not None and grant.covers(model)
         )
     )
 
 
-def may_publish_somewhere(policy: Policy, who: Principal, model: Model) -> bool:
+def may_publish_somewhere(policy: Ruled, who: Principal, model: Model) -> bool:
     """Tell whether `who` may publish `model` in any environment."""
     return any(decide(policy, who, "publish", model, name).allowed for name in policy.environments)
 
 
-def persons_behind(policy: Policy, who: Principal) -> frozenset[Principal]:
+def may_adopt_somewhere(policy: Ruled, who: Principal, model: Model) -> bool:
+    """Tell whether `who` may adopt `model` in any environment."""
+    return any(decide(policy, who, "adopt", model, name).allowed for name in policy.environments)
+
+
+def persons_behind(policy: Ruled, who: Principal) -> frozenset[Principal]:
     """Give the people whose act this is: the person, or every owner of the service."""
     member = policy.members.get(who)
     if member is None:
@@ -270,7 +379,7 @@ def persons_behind(policy: Policy, who: Principal) -> frozenset[Principal]:
     return frozenset(member.owners) if member.kind == SERVICE else frozenset([member.name])
 
 
-def readers(policy: Policy, environment: Environment) -> tuple[Member, ...]:
+def readers(policy: Ruled, environment: Environment) -> tuple[Member, ...]:
     """List the principals who need the environment's key: who may load, pull or promote out of it."""
     found = []
     for member in policy.members.values():

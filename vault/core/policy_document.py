@@ -12,6 +12,7 @@ from vault.core.policy import (
     PERSON,
     SERVICE,
     ApprovalRule,
+    ChannelHead,
     EnvironmentRule,
     Epoch,
     Key,
@@ -26,7 +27,7 @@ from vault.core.policy import (
 )
 from vault.core.strict_json import JSONValue
 from vault.core.trust import Skipped, TrustedRoot, require_threshold
-from vault.errors import BadSignature, NotFound, Refused
+from vault.errors import DigestMismatch, NotFound, Refused
 
 RECIPIENT_KINDS: Final = ("mlkem768x25519", "x25519")
 FRESHNESS: Final = ("refuse", "stale", "warn")
@@ -38,6 +39,7 @@ def encode(policy: Policy) -> bytes:
     """Write the payload of a policy."""
     return strict_json.encode(
         {
+            "continues": _continues_value(policy.continues),
             "created": policy.created,
             "environments": {name: _environment_value(entry) for name, entry in policy.environments.items()},
             "era": policy.era,
@@ -53,6 +55,12 @@ def encode(policy: Policy) -> bytes:
             "witnesses": list(policy.witnesses),
         }
     )
+
+
+def _continues_value(heads: Mapping[str, ChannelHead] | None) -> JSONValue:
+    if heads is None:
+        return None
+    return {key: {"digest": head.digest, "seq": head.seq} for key, head in heads.items()}
 
 
 def _recipient_value(recipient: Recipient) -> dict[str, JSONValue]:
@@ -144,10 +152,33 @@ def parse(payload: bytes, subject: str) -> Policy:
         recovery=fields.objects("recovery", _recipient, limits.OWNERS),
         log_writers=fields.texts("log_writers", names.digest, limits.PRINCIPALS),
         witnesses=fields.texts("witnesses", names.digest, limits.PRINCIPALS),
+        continues=_continues(fields, subject),
     )
     fields.done()
+    if policy.era == 0 and policy.continues is not None:
+        raise malformed(subject, "the first era continues from nothing")
     _check_names(policy, subject)
     return policy
+
+
+def _continues(fields: Fields, what: str) -> dict[str, ChannelHead] | None:
+    """Read where an era continues: environment/slot/model → number and digest of a channel record."""
+    value = fields.raw("continues")
+    if value is None:
+        return None
+    heads = Fields({"continues": value}, what).mapping("continues", _channel_key, limits.MEMORY_ENTRIES)
+    return {key: _channel_head(Fields(value, f"{what}: {key}")) for key, value in heads.items()}
+
+
+def _channel_key(text: str) -> str:
+    environment, slot, model = [*text.split("/", 2), "", ""][:3]
+    return f"{names.environment(environment)}/{names.slot(slot)}/{names.model(model)}"
+
+
+def _channel_head(fields: Fields) -> ChannelHead:
+    head = ChannelHead(fields.integer("seq", 1), fields.text("digest", names.digest))
+    fields.done()
+    return head
 
 
 def _root(fields: Fields) -> tuple[int, names.Digest]:
@@ -304,7 +335,7 @@ def verify(trusted: TrustedRoot, number: int, data: bytes) -> tuple[Policy, Poli
     require_threshold(trusted.root, sealed, subject)
     policy = parse(sealed.payload, subject)
     if policy.version != number or policy.vault != trusted.vault:
-        raise BadSignature(
+        raise DigestMismatch(
             f"{subject} is genuine but belongs elsewhere: it is policy {policy.version} of vault "
             f"{policy.vault[:12]}….",
             code="misplaced",

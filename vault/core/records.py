@@ -1,4 +1,4 @@
-"""Sealing, approval and channel records: their documents (docs/format.md, "Records")."""
+"""Sealing, approval, adoption and channel records: their documents (docs/format.md, "Records")."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +11,7 @@ from vault.core.policy import PolicyId
 
 SEALING: Final = "sealing"
 APPROVAL: Final = "approval"
+ADOPTION: Final = "adoption"
 CHANNEL: Final = "channel"
 SUITE: Final = "age-v1"
 
@@ -53,7 +54,10 @@ class SealingRecord:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A person's word that a manifest may enter an environment, and the seq that they saw."""
+    """A person's word that a manifest may enter an environment.
+
+    `seq` is the highest number in force there, over all slots, when they looked.
+    """
 
     vault: Digest
     policy: PolicyId
@@ -62,6 +66,18 @@ class Approval:
     manifest: Digest
     environment: Environment
     seq: int
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """A person's word that they stand in for a publisher of a manifest who was lost or revoked."""
+
+    vault: Digest
+    policy: PolicyId
+    model: Model
+    version: Version
+    manifest: Digest
     created: str
 
 
@@ -176,6 +192,39 @@ def parse_approval(payload: bytes, subject: str) -> Approval:
         manifest=fields.text("manifest", names.digest),
         environment=fields.text("environment", names.environment),
         seq=fields.integer("seq"),
+        created=fields.text("created", time),
+    )
+    fields.done()
+    return record
+
+
+def encode_adoption(record: Adoption) -> bytes:
+    """Write the payload of an adoption."""
+    return strict_json.encode(
+        {
+            "created": record.created,
+            "manifest": record.manifest,
+            "model": record.model,
+            "policy": policy_value(record.policy),
+            "vault": record.vault,
+            "version": record.version,
+        }
+    )
+
+
+def parse_adoption(payload: bytes, subject: str) -> Adoption:
+    """Parse the payload of an adoption, after its signature was checked.
+
+    Raises:
+        Malformed: a field is missing, unknown or of another shape.
+    """
+    fields = Fields(strict_json.parse(payload, subject=subject), subject)
+    record = Adoption(
+        vault=fields.text("vault", names.digest),
+        policy=fields.object("policy", read_policy),
+        model=fields.text("model", names.model),
+        version=fields.text("version", names.version),
+        manifest=fields.text("manifest", names.digest),
         created=fields.text("created", time),
     )
     fields.done()

@@ -5,6 +5,7 @@ Format: the safetensors specification (huggingface/safetensors, README
 """
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 from vault.core import limits, strict_json
@@ -30,8 +31,27 @@ _BITS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor: its type as safetensors names it, its shape, and where its bytes lie in the file."""
+
+    kind: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
 def check(data: bytes | memoryview, *, subject: str = "") -> tuple[str, ...]:
     """Return the names of the tensors, sorted.
+
+    Raises:
+        As `tensors`.
+    """
+    return tuple(sorted(tensors(data, subject=subject)))
+
+
+def tensors(data: bytes | memoryview, *, subject: str = "") -> dict[str, Tensor]:
+    """Return the tensors by name, in the order of the header.
 
     Raises:
         FormatRefused: `format-content`: a header out of bounds, an unknown type, tensors that
@@ -51,20 +71,18 @@ def check(data: bytes | memoryview, *, subject: str = "") -> tuple[str, ...]:
     if not isinstance(header, dict):
         raise _refused("its header is not an object", subject)
     header.pop("__metadata__", None)
-    spans: list[tuple[int, int]] = []
-    for name, tensor in header.items():
-        spans.append(_span(tensor, name, subject))
-    position = 0
-    for start, end in sorted(spans):
+    found = {name: _tensor(tensor, name, 8 + length, subject) for name, tensor in header.items()}
+    position = 8 + length
+    for start, end in sorted((tensor.start, tensor.end) for tensor in found.values()):
         if start != position:
             raise _refused("its tensors overlap, or leave a hole", subject)
         position = end
-    if position != len(view) - 8 - length:
+    if position != len(view):
         raise _refused("its data is not as long as its tensors", subject)
-    return tuple(sorted(header))
+    return found
 
 
-def _span(tensor: strict_json.JSONValue, name: str, subject: str) -> tuple[int, int]:
+def _tensor(tensor: strict_json.JSONValue, name: str, offset: int, subject: str) -> Tensor:
     if not isinstance(tensor, dict) or set(tensor) != {"dtype", "shape", "data_offsets"}:
         raise _refused(f"tensor {name[:80]!r} is malformed", subject)
     kind, shape, offsets = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
@@ -78,7 +96,7 @@ def _span(tensor: strict_json.JSONValue, name: str, subject: str) -> tuple[int, 
         raise _refused(f"tensor {name[:80]!r} has offsets out of order", subject)
     if (end - start) * 8 != math.prod(extents) * _BITS[str(kind)]:
         raise _refused(f"tensor {name[:80]!r} is not as long as its shape says", subject)
-    return start, end
+    return Tensor(str(kind), tuple(extents), offset + start, offset + end)
 
 
 def _refused(what: str, subject: str) -> FormatRefused:

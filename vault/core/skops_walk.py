@@ -7,13 +7,13 @@ shape that skops writes, so that no loader can be given another loader's work.
 Format: `skops/io/` of skops 0.16, protocol 2 (`skops.io._protocol`).
 """
 
-import json
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vault.core import limits, npy, skops_schema, zip_reader
+from vault.core import limits, npy, skops_schema, skops_trees, zip_reader
+from vault.core import skops_loaders as loaders
 from vault.core.pins import is_forbidden
 from vault.core.skops_types import LOSS_TYPES, NUMPY_SCALARS, PLAIN_TYPES, SPARSE_TYPES
 from vault.core.zip_reader import Archive
@@ -22,26 +22,8 @@ from vault.errors import FormatRefused
 PROTOCOL: Final = 2
 SCHEMA: Final = "schema.json"
 
-_DICTS: Final = frozenset({"builtins.dict", "collections.OrderedDict", "sklearn.utils._bunch.Bunch"})
-# What skops turns the text of a dictionary key back into: it calls the type with that text.
-_KEY_TYPES: Final = NUMPY_SCALARS | {"builtins.bool", "builtins.float", "builtins.int", "builtins.str"}
-# Constructors that are called with arguments of the file's choosing and do nothing but hold them.
-_CONSTRUCTIBLE: Final = frozenset(
-    {"builtins.complex", "builtins.frozenset", "builtins.range", "datetime.timedelta", "datetime.timezone"}
-    | {"datetime.date", "datetime.datetime", "zoneinfo.ZoneInfo"}
-)
-_REFUSED_LOADERS: Final = {
-    "CachedNode": "no release of skops writes it",
-    "MethodNode": "it calls a method of its choosing (CVE-2025-54412)",
-    "OperatorFuncNode": "it calls an operator of its choosing (CVE-2025-54413)",
-    "QuantileForestNode": "its compiled state cannot be checked",
-}
-# `functools.partial` only around this: HistGradientBoosting checks its numeric columns so.
-_PARTIAL_TARGETS: Final = frozenset({"sklearn.utils.validation.check_array"})
-_MASKED: Final = frozenset({"numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray"})
-_RANDOM_STATES: Final = frozenset({"numpy.random.mtrand.RandomState", "numpy.random.RandomState"})
-_GENERATORS: Final = frozenset({"numpy.random._generator.Generator", "numpy.random.Generator"})
-
+# Nodes without nodes in them: the second of two equal ones needs no second visit.
+_LEAVES: Final = frozenset({"JsonNode", "TypeNode"})
 _Node = dict[str, Any]
 
 
@@ -64,7 +46,7 @@ class SkopsSummary:
 
 def trusted(usable: AbstractSet[str]) -> list[str]:
     """Return what skops is told to trust, for names that were pinned and are allowed."""
-    return sorted(usable | {"functools.partial"} if usable & _PARTIAL_TARGETS else usable)
+    return sorted(usable | {"functools.partial"} if usable & loaders.PARTIAL_TARGETS else usable)
 
 
 def is_skops(archive: Archive) -> bool:
@@ -93,7 +75,10 @@ def walk(data: bytes | memoryview, *, subject: str = "") -> SkopsSummary:
     if not isinstance(version, str):
         raise skops_schema.refused("The skops version is not text.", subject)
     walker = _Walker(archive, subject)
-    walker.node(schema)
+    try:
+        walker.node(schema)
+    except RecursionError:  # the caller's own stack counts as well
+        raise skops_schema.refused("The tree is nested too deeply.", subject) from None
     unused = set(archive.entries) - walker.members - {SCHEMA}
     if unused:
         raise skops_schema.refused(f"Member {min(unused)!r} belongs to no part of the model.", subject)
@@ -120,6 +105,10 @@ class _Walker:
     nodes: int = 0
     _seen: dict[int, _Node] = field(default_factory=dict)
     _names: dict[tuple[str, str], str] = field(default_factory=dict)
+    _values: set[str] = field(default_factory=set)
+    _kept: set[int] = field(default_factory=set)  # nodes of functions in the one place that is theirs
+    _comparison: skops_schema.Comparison = field(default_factory=skops_schema.Comparison)
+    _headers: dict[str, npy.Header] = field(default_factory=dict)
     _depth: int = 0
 
     def node(self, node: object) -> None:
@@ -127,43 +116,59 @@ class _Walker:
         if not isinstance(node, dict):
             raise self._bad("A node is not an object.")
         self.nodes += 1
+        loader, identity = node.get("__loader__"), node.get("__id__")
+        if type(identity) is not int or type(loader) is not str:
+            raise self._bad("A node names no loader, or has no identity.")
+        first = self._seen.setdefault(identity, node)
+        if first is not node:
+            # To skops they are one object, and it ignores the second: they must agree.
+            if loader in _LEAVES and first == node:
+                return
+            if not self._comparison.agree(first, node):
+                raise self._bad("Two different nodes claim to be one object, or too many claim to be one.")
         self._depth += 1
         if self._depth > limits.SCHEMA_DEPTH:
             raise self._bad("The tree is nested too deeply.")
-        loader, name = node.get("__loader__"), self._name(node)
-        if not isinstance(loader, str):
-            raise self._bad("A node names no loader.")
-        if loader in _REFUSED_LOADERS:
-            raise self._bad(f"Loader {loader} is refused: {_REFUSED_LOADERS[loader]}.")
         visit = _VISITS.get(loader)
         if visit is None:
-            raise self._bad(f"Loader {loader[:60]!r} is not known.")
-        self._identity(node)
+            why = loaders.REFUSED_LOADERS.get(loader)
+            raise self._bad(
+                f"Loader {loader} is refused: {why}." if why else f"Loader {loader[:60]!r} is not known."
+            )
+        name = self._name(node)
         self.loaders.add(loader)
         if loader != "PartialNode":  # what it calls is what counts
             names = self.functions if loader == "FunctionNode" else self.types
-            if name not in names and is_forbidden(name):
-                raise self._bad(f"{name} is never loaded.")
-            names.add(name)
+            if name not in names:
+                if is_forbidden(name):
+                    raise self._bad(f"{name} is never loaded.")
+                names.add(name)
         visit(self, node, name)
         self._depth -= 1
 
     def dictionary(self, node: _Node, name: str) -> None:
         """DictNode: values by key, and the types that the keys are turned back into."""
         self._fields(node, {"content", "key_types"})
-        self._one_of(name, _DICTS)
+        self._one_of(name, loaders.DICTS)
         keys = node["key_types"]
-        self._plain_list(keys)
+        if not skops_schema.is_list_node(keys):
+            raise self._bad("A dictionary has no list of key types.")
         content = node["content"]
         if not isinstance(content, dict):
             raise self._bad("A dictionary's content is not an object.")
+        if name == loaders.BUNCH and any(map(loaders.is_special, content)):  # its keys are attributes
+            raise self._bad("A dictionary has a key whose name is special.")
+        checked: object = None
         for key in keys["content"]:
+            if key == checked:
+                continue
             if (
                 not isinstance(key, dict)
                 or key.get("__loader__") != "TypeNode"
-                or self._name(key) not in _KEY_TYPES
+                or self._name(key) not in loaders.KEY_TYPES
             ):
                 raise self._bad("A dictionary has keys of a type that is not plain.")
+            checked = key
         self.node(keys)
         for value in content.values():
             self.node(value)
@@ -177,22 +182,31 @@ class _Walker:
     def sequence(self, node: _Node, name: str) -> None:
         """ListNode, SetNode and TupleNode: children in order."""
         self._fields(node, {"content"})
-        loader = node["__loader__"]
-        self._one_of(name, frozenset({"builtins." + loader.removesuffix("Node").lower()}))
-        self._sequence(node["content"])
+        loader, content = node["__loader__"], node["content"]
+        parts = loaders.NAMED_TUPLES.get(name) if loader == "TupleNode" else None
+        if parts is None:
+            self._one_of(name, frozenset({"builtins." + loader.removesuffix("Node").lower()}))
+        elif not isinstance(content, list) or len(content) != parts:
+            raise self._bad("A named tuple has another number of parts.")
+        self._sequence(content)
 
     def json_value(self, node: _Node, name: str) -> None:
         """JsonNode: one JSON value as text."""
         self._fields(node, {"content", "is_json"})
         self._one_of(name, frozenset({"builtins.str"}))
-        if node["is_json"] is not True or not isinstance(node["content"], str):
+        content = node["content"]
+        if node["is_json"] is not True or type(content) is not str:
             raise self._bad("A JSON node holds something else than text.")
-        if not skops_schema.is_json(node["content"]):
-            raise self._bad("A JSON node does not hold JSON.")
+        if content not in self._values:
+            if not skops_schema.is_json(content):
+                raise self._bad("A JSON node does not hold JSON.")
+            self._values.add(content)
 
     def named(self, node: _Node, name: str) -> None:
         """TypeNode and FunctionNode: nothing but a name."""
         self._fields(node, set())
+        if name in loaders.KEPT_FUNCTIONS and id(node) not in self._kept:
+            raise self._bad(f"It keeps {name} elsewhere than scikit-learn does.")
 
     def slice_value(self, node: _Node, name: str) -> None:
         """SliceNode: three whole numbers or nothing."""
@@ -215,13 +229,16 @@ class _Walker:
         self._fields(node, set(), optional={"content"})
         if name in PLAIN_TYPES:
             raise self._bad(f"An object node restores {name}, which has a loader of its own.")
-        if node.get("content") is not None:
-            self.node(node["content"])
+        content = node.get("content")
+        if content is not None:
+            self._state(content, name)
+            self._kept.add(id(loaders.kept_function(content, name)))
+            self.node(content)
 
     def construction(self, node: _Node, name: str) -> None:
         """ConstructorFromReduceNode: a constructor and its arguments."""
         self._fields(node, {"content"})
-        self._one_of(name, _CONSTRUCTIBLE)
+        self._one_of(name, loaders.CONSTRUCTIBLE)
         arguments = node["content"]
         if not isinstance(arguments, dict) or arguments.get("__loader__") != "TupleNode":
             raise self._bad("A constructor has no tuple of arguments.")
@@ -230,14 +247,15 @@ class _Walker:
     def reduction(self, node: _Node, name: str) -> None:
         """TreeNode and LossNode: a compiled object, its arguments and its state."""
         self._fields(node, {"content", "__reduce__"})
-        self._one_of(
-            name, frozenset({"sklearn.tree._tree.Tree"}) if node["__loader__"] == "TreeNode" else LOSS_TYPES
-        )
+        is_tree = node["__loader__"] == "TreeNode"
+        self._one_of(name, frozenset({"sklearn.tree._tree.Tree"}) if is_tree else LOSS_TYPES)
         reduce = node["__reduce__"]
         if not isinstance(reduce, dict) or set(reduce) != {"args"}:
             raise self._bad("A compiled object has no arguments.")
         self.node(reduce["args"])
         self.node(node["content"])
+        if is_tree and not skops_trees.fits(reduce["args"], node["content"], self._headers):
+            raise self._bad("A tree has parts that do not fit together.")
 
     def array(self, node: _Node, name: str) -> None:
         """NdArrayNode: an array in a member, or an object array as a list of nodes."""
@@ -245,8 +263,10 @@ class _Walker:
         if node.get("type") == "numpy":
             self._fields(node, {"type", "file"})
             member = self._member(node, ".npy")
-            head = self.archive.peek(member, npy.HEADER_BYTES + 12)
-            npy.parse_header(head, size=self.archive.entries[member].size, subject=self.subject)
+            if member not in self._headers:
+                head = self.archive.peek(member, npy.HEADER_BYTES + 12)
+                size = self.archive.entries[member].size
+                self._headers[member] = npy.parse_header(head, size=size, subject=self.subject)
         elif node.get("type") == "json":
             self._fields(node, {"type", "content", "shape"})
             shape = node["shape"]
@@ -264,13 +284,14 @@ class _Walker:
         self._children(content, ("func", "args", "kwds", "namespace"))
         function = content["func"]
         self._one_of(name, frozenset({"functools.partial"}))
-        if function["__loader__"] != "FunctionNode" or self._name(function) not in _PARTIAL_TARGETS:
+        if function["__loader__"] != "FunctionNode" or self._name(function) not in loaders.PARTIAL_TARGETS:
             raise self._bad("It keeps a call of another function for later.")
+        self._state(content["namespace"], name)
 
     def masked_array(self, node: _Node, name: str) -> None:
         """MaskedArrayNode: an array and its mask."""
         self._fields(node, {"content"})
-        self._one_of(name, _MASKED)
+        self._one_of(name, loaders.MASKED)
         self._children(node["content"], ("data", "mask"))
 
     def data_type(self, node: _Node, name: str) -> None:
@@ -285,19 +306,15 @@ class _Walker:
     def random_state(self, node: _Node, name: str) -> None:
         """RandomStateNode: the state of a legacy generator."""
         self._fields(node, {"content"})
-        self._one_of(name, _RANDOM_STATES)
+        self._one_of(name, loaders.RANDOM_STATES)
         self.node(node["content"])
 
     def random_generator(self, node: _Node, name: str) -> None:
         """RandomGeneratorNode: a bit generator's state, which names the bit generator, and its seed."""
         self._fields(node, {"content"})
-        self._one_of(name, _GENERATORS)
+        self._one_of(name, loaders.GENERATORS)
         self._children(node["content"], ("bit_generator", "seed_seq"))
-        try:
-            chosen = json.loads(node["content"]["bit_generator"]["content"]["bit_generator"]["content"])
-        except (KeyError, TypeError, ValueError):
-            chosen = None
-        if chosen not in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"):
+        if not loaders.names_bit_generator(node["content"]["bit_generator"]):
             raise self._bad("A random generator names no bit generator of NumPy.")
 
     def sparse_matrix(self, node: _Node, name: str) -> None:
@@ -309,15 +326,6 @@ class _Walker:
         member = self._member(node, ".npz")
         content = self.archive.read(member, limit=self.archive.entries[member].size)
         npy.check_archive(zip_reader.open_archive(content), subject=self.subject)
-
-    def _identity(self, node: _Node) -> None:
-        """Two nodes with one `__id__` are one object to skops, which ignores the second: they must agree."""
-        identity = node.get("__id__")
-        if type(identity) is not int:
-            raise self._bad("A node has no identity.")
-        first = self._seen.setdefault(identity, node)
-        if first is not node and first != node and not skops_schema.same(first, node):
-            raise self._bad("Two different nodes claim to be one object.")
 
     def _name(self, node: _Node) -> str:
         module, name = node.get("__module__"), node.get("__class__")
@@ -351,13 +359,9 @@ class _Walker:
         for child in content:
             self.node(child)
 
-    def _plain_list(self, node: object) -> None:
-        if (
-            not isinstance(node, dict)
-            or node.get("__loader__") != "ListNode"
-            or not isinstance(node.get("content"), list)
-        ):
-            raise self._bad("A dictionary has no list of key types.")
+    def _state(self, content: object, owner: str) -> None:
+        if why := loaders.why_no_state(content, owner):
+            raise self._bad(why)
 
     def _member(self, node: _Node, ending: str) -> str:
         name = node["file"]

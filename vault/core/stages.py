@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vault.core import names
+from vault.core.heads import Freshness
 from vault.core.in_force import Context, Signed
 from vault.core.manifest import Manifest, Metadata
 from vault.core.memory_format import Memory
@@ -17,11 +18,14 @@ class Resolved:
 
     `remembered` is what this client knew *before* the store was read: what was
     found is compared with that, since another process may go ahead meanwhile.
+    `freshness` is None where the environment asks for no heads.
     """
 
     context: Context
     rule: EnvironmentRule
     remembered: Memory
+    root_expires: str | None = None
+    freshness: Freshness | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Final
 
 from vault.core import (
     formats,
+    lightgbm_text,
     limits,
     npy,
     onnx_walk,
@@ -18,9 +19,11 @@ from vault.core import (
     skops_types,
     skops_walk,
     strict_json,
+    xgboost_model,
     zip_reader,
 )
 from vault.core.allowance import Allowance
+from vault.core.pickle_globals import DEFAULT_PICKLE_GLOBALS
 from vault.errors import FormatRefused, Malformed
 
 # Distributions whose version decides whether a saved object means the same here.
@@ -28,6 +31,10 @@ _BEHIND: Final[Mapping[str, tuple[str, ...]]] = {
     formats.SKOPS: ("scikit-learn",),
     formats.JOBLIB: ("joblib", "numpy", "scikit-learn", "scipy"),
     formats.PICKLE: ("numpy", "scikit-learn", "scipy"),
+    formats.LIGHTGBM: ("lightgbm",),
+    formats.XGBOOST: ("xgboost",),
+    formats.KERAS: ("keras", "tensorflow"),
+    formats.SAVEDMODEL: ("tensorflow",),
 }
 
 
@@ -55,8 +62,20 @@ def _observe(format: str, data: bytes | memoryview, allowance: Allowance, subjec
         npy.parse_header(data, size=len(data), subject=subject)
     elif format == formats.SAFETENSORS:
         safetensors_header.check(data, subject=subject)
+    elif format == formats.LIGHTGBM:
+        lightgbm_text.check(data, subject=subject)
+    elif format == formats.XGBOOST:
+        xgboost_model.check(data, subject=subject)
     elif format == formats.JSON:
         strict_json.parse(data, limit=limits.DATA_JSON_BYTES, floats=True, canonical=False, subject=subject)
+    elif format == formats.SAVEDMODEL:
+        from vault.core import savedmodel_walk
+
+        return savedmodel_walk.walk(data, subject=subject).operators
+    elif format == formats.KERAS:
+        from vault.core import keras_walk
+
+        return keras_walk.walk(data, subject=subject).classes
     elif format in formats.PICKLE_BASED:
         from vault.core import pickle_trace
 
@@ -95,14 +114,34 @@ def check(
     with _told_of(subject):
         formats.check(path, format, data)
     check_allowed(format, allowance, subject)
+    observed = observe(format, data, allowance, subject)
     permitted = {
+        # Their walks let through nothing but what this release ships as harmless.
+        formats.KERAS: observed,
+        formats.SAVEDMODEL: observed,
         formats.ONNX: allowance.onnx_domains,
         formats.SKOPS: skops_types.DEFAULT_SKOPS_TYPES | allowance.skops_types,
-        formats.JOBLIB: allowance.pickle_globals,
-        formats.PICKLE: allowance.pickle_globals,
+        formats.JOBLIB: DEFAULT_PICKLE_GLOBALS | allowance.pickle_globals,
+        formats.PICKLE: DEFAULT_PICKLE_GLOBALS | allowance.pickle_globals,
     }
-    observed = observe(format, data, allowance, subject)
     pins.check_pins(observed, pinned, permitted.get(format, frozenset()), subject=subject)
+
+
+def check_pulled(path: str, format: str, data: memoryview, subject: str) -> None:
+    """Step 9 for what is only pulled: content that can run code was declared as what it is.
+
+    Raises:
+        FormatRefused: it was declared as something else, so that no rule about its format saw it.
+    """
+    try:
+        found = formats.detect(data)
+    except Malformed:
+        return  # a damaged archive: nothing opens it
+    if formats.FORMATS[found].needs_allowance:
+        try:
+            formats.check(path, format, data)
+        except FormatRefused as refusal:
+            raise FormatRefused(f"{subject}: {refusal.message}", subject=subject, hint=refusal.hint) from None
 
 
 def check_allowed(format: str, allowance: Allowance, subject: str) -> None:

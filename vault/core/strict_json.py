@@ -7,6 +7,7 @@ two readers.
 
 import json
 import math
+import re
 from typing import Final
 
 from vault.core import limits
@@ -15,6 +16,7 @@ from vault.errors import Malformed
 JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
 
 _SEPARATORS: Final = (",", ":")
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def parse(
@@ -41,8 +43,10 @@ def parse(
             code="too-large",
             subject=subject,
         )
+    held = bytes(data)
     try:
-        text = bytes(data).decode("utf-8")
+        _bound_text(held)
+        text = held.decode("utf-8")
         value: JSONValue = json.loads(
             text,
             object_pairs_hook=_object,
@@ -113,6 +117,17 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a value")
 
 
+def _bound_text(data: bytes) -> None:
+    """Refuse more items than may be before any is built: a few bytes of text become hundreds in memory."""
+    most = limits.JSON_ITEMS
+    if data.count(b",") > most and _STRING.sub(b"", data).count(b",") > most:
+        raise _too_many()
+
+
+def _too_many() -> ValueError:
+    return ValueError(f"it holds more than {limits.JSON_ITEMS:,} items")
+
+
 def _bound(value: "JSONValue") -> None:
     """Bound depth, items and string lengths; iterative, so depth costs no stack."""
     items = 0
@@ -134,7 +149,7 @@ def _bound(value: "JSONValue") -> None:
             elif isinstance(entry, str) and len(entry) > limits.JSON_STRING_CHARS:
                 raise ValueError("a string is too long")
         if items > limits.JSON_ITEMS:
-            raise ValueError(f"it holds more than {limits.JSON_ITEMS:,} items")
+            raise _too_many()
         level = below
 
 

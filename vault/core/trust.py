@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from vault.core import ed25519, envelope, limits, names, strict_json
 from vault.core.fields import Fields, base64_bytes, hexadecimal, malformed, time
-from vault.errors import BadSignature, DigestMismatch, Refused, UntrustedSigner
+from vault.errors import DigestMismatch, Refused, UntrustedSigner
 
 KIND = "root"
 
@@ -117,6 +117,12 @@ def keys_by_id(root: Root) -> Mapping[names.Digest, bytes]:
     return {key.key_id: key.public for key in root.keys}
 
 
+def voters(root: Root, sealed: envelope.Envelope) -> frozenset[names.Principal]:
+    """Give the people of a root who have signed, each once however many keys they hold."""
+    found = envelope.signers(sealed, keys_by_id(root))
+    return frozenset(key.name for key in root.keys if key.key_id in found)
+
+
 def require_threshold(root: Root, sealed: envelope.Envelope, subject: str) -> None:
     """Demand signatures by the root's threshold of different people.
 
@@ -172,7 +178,7 @@ def verify_next(current: TrustedRoot, number: int, data: bytes) -> TrustedRoot:
     root = parse(sealed.payload, subject)
     require_threshold(root, sealed, subject)
     if root.version != number or root.vault != current.vault or root.prev != current.digest:  # TUF 5.3.5
-        raise BadSignature(
+        raise DigestMismatch(
             f"{subject} does not follow root {current.root.version} of this vault.",
             code="misplaced",
             subject=subject,

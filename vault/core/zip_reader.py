@@ -32,6 +32,7 @@ _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _REGULAR_FILE_MODES = (0, 0o10)  # the file-type bits of st_mode: not recorded, or a regular file
 _DOS_ATTRIBUTES = 0x10 | 0x08  # folder, volume label
 _FORBIDDEN = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,80}")  # one spelling, in no folder
 _INFLATE_STEP = 4 * limits.MIB
 
 
@@ -47,14 +48,15 @@ class Entry:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Record:
     """What the central directory says about a member, before its local header was compared."""
 
-    entry: Entry
-    flags: int
+    name: str
     raw_name: bytes
-    stamp: tuple[int, int, int]  # version needed, time, date
+    stated: tuple[int, ...]  # version needed, flags, method, time, date, CRC: as in the local header
+    packed: int
+    size: int
     header: int
 
 
@@ -133,14 +135,14 @@ def open_archive(
     if count > entries:
         raise _malformed(f"The archive lists {count} members; at most {entries} are read.")
     records = _central_directory(view, count, directory, end)
-    if sum(record.entry.size for record in records) > total:
+    if sum(record.size for record in records) > total:
         raise _malformed(f"The archive unpacks to more than {total} bytes.")
     _check_names(records)
     found: dict[str, Entry] = {}
     position = 0
     for record in sorted(records, key=lambda item: item.header):
         if record.header != position:
-            raise _malformed("The archive has a gap or an overlap between members.", record.entry.name)
+            raise _malformed("The archive has a gap or an overlap between members.", record.name)
         entry = _local_header(view, record, directory)
         found[entry.name] = entry
         position = entry.start + entry.packed
@@ -199,56 +201,53 @@ def _central_directory(view: memoryview, count: int, start: int, end: int) -> li
         if at + _CENTRAL.size > end:
             raise _malformed("The central directory is shorter than its count of members.")
         fields = _CENTRAL.unpack_from(view, at)
-        (magic, _, needs, flags, method, time, date, crc, packed, size) = fields[:10]
-        (name_length, extra_length, comment, disk, _, attributes, header) = fields[10:]
+        packed, size, name_length, extra_length, comment, disk, _, attributes, header = fields[8:]
         at += _CENTRAL.size
-        if magic != b"PK\x01\x02" or comment or disk:
+        if fields[0] != b"PK\x01\x02" or comment or disk:
             raise _malformed("A record of the central directory is malformed, or has a comment.")
         if at + name_length + extra_length > end:
             raise _malformed("A record of the central directory runs past its end.")
         raw_name = bytes(view[at : at + name_length])
         extra = bytes(view[at + name_length : at + name_length + extra_length])
         at += name_length + extra_length
-        name = _name(raw_name, flags)
-        _check_features(name, needs, flags, method)
+        stated = fields[2:8]
+        name = _name(raw_name, stated[1])
+        _check_features(name, stated)
         if (attributes >> 28) not in _REGULAR_FILE_MODES or attributes & _DOS_ATTRIBUTES:
             raise _malformed(f"Member {name!r} is a link, a folder or a device, not a file.", name)
-        size, packed, header = _sizes64(name, extra, (size, packed, header))
-        entry = Entry(name, method == _DEFLATED, crc, 0, packed, size)
-        _check_sizes(entry)
-        records.append(_Record(entry, flags, raw_name, (needs, time, date), header))
+        if extra or _FULL32 in (size, packed, header):
+            size, packed, header = _sizes64(name, extra, (size, packed, header))
+        record = _Record(name, raw_name, stated, packed, size, header)
+        _check_sizes(record)
+        records.append(record)
     if at != end:
         raise _malformed("The central directory has surplus bytes.")
     return records
 
 
 def _local_header(view: memoryview, record: _Record, end: int) -> Entry:
-    """Compare a local header with its central record; return the entry with its data offset."""
-    entry, at = record.entry, record.header
+    """Compare a local header with its central record; return the entry."""
+    name, at = record.name, record.header
     if at + _LOCAL.size > end:
-        raise _malformed(f"The header of member {entry.name!r} runs past the members.", entry.name)
+        raise _malformed(f"The header of member {name!r} runs past the members.", name)
     fields = _LOCAL.unpack_from(view, at)
-    magic, needs, flags, method, time, date, crc, packed, size, name_length, extra_length = fields
-    start = at + _LOCAL.size + name_length + extra_length
-    if magic != b"PK\x03\x04" or start + entry.packed > end:
-        raise _malformed(f"Member {entry.name!r} has no header, or runs past the members.", entry.name)
+    packed, size, name_length, extra_length = fields[7:]
     name_end = at + _LOCAL.size + name_length
-    extra = bytes(view[name_end:start])
-    if extra and packed == size == _FULL32:  # written before the size was known: both in the extra field
-        size, packed, _ = _sizes64(entry.name, extra, (size, packed, 0))
-    elif extra:
-        raise _malformed(f"Member {entry.name!r} has extra fields of an unknown kind.", entry.name)
-    same = (
-        bytes(view[at + _LOCAL.size : name_end]) == record.raw_name
-        and flags == record.flags
-        and (method == _DEFLATED) == entry.deflated
-        and method in (_STORED, _DEFLATED)
-        and (needs, time, date) == record.stamp
-        and (crc, packed, size) == (entry.crc, entry.packed, entry.size)
-    )
-    if not same:
-        raise _malformed(f"Member {entry.name!r}: its header and the directory disagree.", entry.name)
-    return Entry(entry.name, entry.deflated, entry.crc, start, entry.packed, entry.size)
+    start = name_end + extra_length
+    if fields[0] != b"PK\x03\x04" or start + record.packed > end:
+        raise _malformed(f"Member {name!r} has no header, or runs past the members.", name)
+    if extra_length:
+        if not packed == size == _FULL32:  # written before the size was known: both in the extra field
+            raise _malformed(f"Member {name!r} has extra fields of an unknown kind.", name)
+        size, packed, _ = _sizes64(name, bytes(view[name_end:start]), (size, packed, 0))
+    if (
+        view[at + _LOCAL.size : name_end] != record.raw_name
+        or fields[1:7] != record.stated
+        or (packed, size) != (record.packed, record.size)
+    ):
+        raise _malformed(f"Member {name!r}: its header and the directory disagree.", name)
+    deflated, crc = record.stated[2] == _DEFLATED, record.stated[5]
+    return Entry(name, deflated, crc, start, packed, size)
 
 
 def _name(raw: bytes, flags: int) -> str:
@@ -258,7 +257,8 @@ def _name(raw: bytes, flags: int) -> str:
         raise _malformed("A member has a name that is neither ASCII nor marked UTF-8.") from None
 
 
-def _check_features(name: str, needs: int, flags: int, method: int) -> None:
+def _check_features(name: str, stated: tuple[int, ...]) -> None:
+    needs, flags, method = stated[:3]
     if flags & ~_UTF8_FLAG:
         raise _malformed(f"Member {name!r} is encrypted, streamed or patched (flags {flags:#x}).", name)
     if method not in (_STORED, _DEFLATED):
@@ -270,8 +270,6 @@ def _check_features(name: str, needs: int, flags: int, method: int) -> None:
 def _sizes64(name: str, extra: bytes, plain: tuple[int, int, int]) -> tuple[int, int, int]:
     """Replace each full 32-bit field by its zip64 value; the extra field holds exactly those."""
     wanted = [index for index, value in enumerate(plain) if value == _FULL32]
-    if not extra and not wanted:
-        return plain
     expected = struct.pack("<HH", 1, 8 * len(wanted))
     if not wanted or extra[:4] != expected or len(extra) != 4 + 8 * len(wanted):
         raise _malformed(f"Member {name!r} has extra fields other than the zip64 sizes it needs.", name)
@@ -281,27 +279,37 @@ def _sizes64(name: str, extra: bytes, plain: tuple[int, int, int]) -> tuple[int,
     return values[0], values[1], values[2]
 
 
-def _check_sizes(entry: Entry) -> None:
-    if not entry.deflated and entry.packed != entry.size:
-        raise _malformed(f"Member {entry.name!r} is stored, but has two sizes.", entry.name)
-    if entry.size > entry.packed * limits.ZIP_RATIO + limits.KIB:
-        raise _malformed(f"Member {entry.name!r} claims to unpack to an impossible size.", entry.name)
+def _check_sizes(record: _Record) -> None:
+    if record.stated[2] == _STORED and record.packed != record.size:
+        raise _malformed(f"Member {record.name!r} is stored, but has two sizes.", record.name)
+    if record.size > record.packed * limits.ZIP_RATIO + limits.KIB:
+        raise _malformed(f"Member {record.name!r} claims to unpack to an impossible size.", record.name)
 
 
 def _check_names(records: list[_Record]) -> None:
     seen: set[str] = set()
     for record in records:
-        name = record.entry.name
-        if not 0 < len(name) <= limits.PATH_CHARS or len(name.split("/")) > limits.PATH_PARTS:
-            raise _malformed("A member has an empty name, or one that is too long.", name[:80])
-        if any(part in ("", ".", "..") for part in name.split("/")):
-            raise _malformed(f"Member {name!r} lies outside the archive, or is a folder.", name)
-        if _FORBIDDEN.search(name):
-            raise _malformed(f"Member {name!r} has a character that a path may not have.", name)
-        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-        if unicodedata.normalize("NFC", name) != name or folded in seen:
+        name = record.name
+        if _PLAIN.fullmatch(name):
+            folded = name.lower()
+        else:
+            _check_path(name)
+            folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+        if folded in seen:
             raise _malformed(f"Two members are called {name!r} on some systems.", name)
         seen.add(folded)
+
+
+def _check_path(name: str) -> None:
+    parts = name.split("/")
+    if not 0 < len(name) <= limits.PATH_CHARS or len(parts) > limits.PATH_PARTS:
+        raise _malformed("A member has an empty name, or one that is too long.", name[:80])
+    if any(part in ("", ".", "..") for part in parts):
+        raise _malformed(f"Member {name!r} lies outside the archive, or is a folder.", name)
+    if _FORBIDDEN.search(name):
+        raise _malformed(f"Member {name!r} has a character that a path may not have.", name)
+    if unicodedata.normalize("NFC", name) != name:
+        raise _malformed(f"Member {name!r} is spelt in two ways on some systems.", name)
 
 
 def _inflate(entry: Entry, packed: memoryview) -> memoryview:

@@ -1,7 +1,8 @@
 """Make, save, read and unlock identity files: an Ed25519 signing key and an age identity.
 
 What the bytes are: `vault/core/identity_format.py`. A file is written once,
-readable by its owner alone, and never over another.
+readable by its owner alone, and never over another; only a new passphrase
+replaces it, by one that was read back before.
 """
 
 import errno
@@ -102,6 +103,73 @@ def save(
         Unavailable: the folder cannot be written to, or is full.
         ValueError: the age keys are not bech32 text, or `cost` is out of bounds.
     """
+    try:
+        _create(path, _sealed(identity, passphrase, cost, random))
+    except FileExistsError:
+        raise Conflict(
+            f"{path} exists and was left as it is.",
+            subject=str(path),
+            hint="Choose another name, or move that file away first.",
+        ) from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def protect(
+    path: Path,
+    old: PassphraseSource,
+    new: Callable[[Identity], bytes | None],
+    *,
+    cost: Argon2idCost | None = None,
+    random: Random = secrets.token_bytes,
+) -> Identity:
+    """Give an identity file another passphrase, or none; the keys in it stay the same.
+
+    `old` is asked as in `unlock`, then `new`, which gives an empty passphrase or None for none. The old
+    file is there, whole, until the new one is on disk and was opened. The owner stays, and the mode, unless
+    the passphrase is taken away: then nobody else may read the file.
+
+    Raises:
+        Conflict: the file was changed meanwhile; it is left as it is.
+        NoUsableKey: there is no such file, it cannot be read, or the old passphrase is wrong.
+        Malformed: `malformed-identity`.
+        Unavailable: its folder cannot be written to, or is full; the file is left as it was.
+    """
+    place = Path(os.path.realpath(path))  # a link to it stays a link
+    before, status = _read(place)
+    identity = _open(identity_format.parse(before, str(path)), path, status, old)
+    passphrase = new(identity)
+    data = _sealed(identity, passphrase, cost, random)
+    draft = place.with_name(f".mvault-{secrets.token_hex(8)}.tmp")
+    try:
+        _write_new(draft, data)
+        try:
+            _take_over(draft, status, protected=bool(passphrase))
+            document = identity_format.parse(_read(draft)[0], str(path))
+            identity_format.open_secrets(document, passphrase or b"", str(path))
+            if _read(place)[0] != before:
+                raise Conflict(
+                    f"{path} was changed by somebody else meanwhile, and was left as it is.",
+                    subject=str(path),
+                )
+            os.replace(draft, place)
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_folder(place.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    return identity
+
+
+def _take_over(draft: Path, status: os.stat_result, *, protected: bool) -> None:
+    """Give a new file the owner of the one that it replaces, and its mode if the content is protected."""
+    made = os.stat(draft)
+    if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
+        os.chown(draft, status.st_uid, status.st_gid)
+    os.chmod(draft, stat.S_IMODE(status.st_mode) if protected else 0o600)
+
+
+def _sealed(identity: Identity, passphrase: bytes | None, cost: Argon2idCost | None, random: Random) -> bytes:
     protection = None
     if passphrase:
         protection = Protection(cost or Argon2idCost(), random(identity_format.SALT_BYTES))
@@ -114,16 +182,7 @@ def save(
         protection=protection,
         nonce=random(identity_format.NONCE_BYTES),
     )
-    try:
-        _create(path, identity_format.serialise(document))
-    except FileExistsError:
-        raise Conflict(
-            f"{path} exists and was left as it is.",
-            subject=str(path),
-            hint="Choose another name, or move that file away first.",
-        ) from None
-    except OSError as error:
-        raise _unwritable(path, error) from None
+    return identity_format.serialise(document)
 
 
 def read_public(path: Path) -> PublicIdentity:
@@ -235,7 +294,11 @@ def _create(path: Path, data: bytes) -> None:
         _write_new(path, data)
     finally:
         draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:

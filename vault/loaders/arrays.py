@@ -1,4 +1,4 @@
-"""Write and read the recorded sample: an array, or a table as one array per column, without objects."""
+"""Write and read arrays without objects: the recorded sample, npz and npy files."""
 
 import io
 from collections.abc import Mapping
@@ -47,11 +47,7 @@ def load_sample(admitted: "Admitted") -> Any:
         Malformed: a damaged archive.
         TypeError: `admitted` does not come from the admission.
     """
-    from vault.core.admission import Admitted
-
-    if type(admitted) is not Admitted:
-        raise TypeError("A loader takes an Admitted value only.")
-    return restore_sample(admitted.data, subject=admitted.subject)
+    return restore_sample(_checked(admitted).data, subject=admitted.subject)
 
 
 def restore_sample(data: bytes | memoryview, *, subject: str) -> Any:
@@ -82,6 +78,55 @@ def restore_sample(data: bytes | memoryview, *, subject: str) -> Any:
     if arrays or len({len(values) for values in table.values()}) > 1:
         raise _refused("The sample has columns of unequal length, or surplus ones.", subject)
     return _frame(table)
+
+
+def dump_arrays(arrays: Mapping[str, Any]) -> bytes:
+    """Write named arrays as an `.npz` file.
+
+    Raises:
+        ValueError: an array of objects, or a name that NumPy cannot give a member.
+        MissingLibrary: NumPy is not installed.
+    """
+    np = _numpy()
+    for name, array in arrays.items():
+        if array.dtype.hasobject or not name or name == "file":
+            raise ValueError(f"{name!r} ({array.dtype}) is nothing that an npz file can hold.")
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def dump_array(array: Any) -> bytes:
+    """Write one array as a `.npy` file.
+
+    Raises:
+        ValueError: an array of objects.
+        MissingLibrary: NumPy is not installed.
+    """
+    buffer = io.BytesIO()
+    _numpy().save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def load_arrays(admitted: "Admitted") -> dict[str, Any]:
+    """Read an `.npz` file that is a model: its arrays by name, each a copy that can be written to.
+
+    Raises:
+        FormatRefused, Malformed: see `restore_arrays`.
+        TypeError: `admitted` does not come from the admission.
+    """
+    return restore_arrays(_checked(admitted).data, subject=admitted.subject)
+
+
+def load_array(admitted: "Admitted") -> Any:
+    """Read a `.npy` file: its array, a copy that can be written to.
+
+    Raises:
+        FormatRefused: an array of objects, or one that is not as long as its header says.
+        TypeError: `admitted` does not come from the admission.
+    """
+    view = _checked(admitted).data
+    return _array(view, npy.parse_header(view, size=len(view), subject=admitted.subject), admitted.subject)
 
 
 def restore_arrays(data: bytes | memoryview, *, subject: str) -> dict[str, Any]:
@@ -116,6 +161,14 @@ def _array(content: memoryview, header: npy.Header, subject: str) -> Any:
         return flat.reshape(header.shape)
     except (TypeError, ValueError, MemoryError):
         raise _refused("An array cannot be built from what its header says.", subject) from None
+
+
+def _checked(admitted: "Admitted") -> "Admitted":
+    from vault.core.admission import Admitted
+
+    if type(admitted) is not Admitted:
+        raise TypeError("A loader takes an Admitted value only.")
+    return admitted
 
 
 def _columns(np: Any, frame: Any) -> dict[str, Any]:

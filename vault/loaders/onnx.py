@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _FLOAT_TOLERANCE: Final = 1e-6
 _TELEMETRY: Final = "ORT_DISABLE_TELEMETRY"
 _OPSETS: Final = {"": 17, "ai.onnx.ml": 3}
+_LATER: Final = {"": 18}
 _DTYPES: Final = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -80,11 +81,11 @@ class OnnxModel:
         """Predict each class's probability: a function from rows to (rows, classes), ordered as `classes_`.
 
         Raises:
-            AttributeError: the model is not a classifier, so that `hasattr` says so, as in scikit-learn.
+            AttributeError: it has no second output that is called so; `hasattr` says so, as in scikit-learn.
             FeatureMismatch, ValueError: when it is called, as `predict`.
         """
-        if len(self._outputs) < 2:
-            raise AttributeError("This ONNX model has no probabilities: it is not a classifier.")
+        if len(self._outputs) < 2 or "prob" not in self._outputs[1].lower():
+            raise AttributeError("This ONNX model has no probabilities.")
         return self._predict_proba
 
     def _predict_proba(self, X: Any) -> Any:  # noqa: N803 (scikit-learn's own name)
@@ -113,6 +114,8 @@ class OnnxModel:
             )
         if len(self._inputs) == 1 and not (isinstance(table, Mapping) and self._inputs[0].name in table):
             matrix = _matrix(np, table, columns)
+            if matrix.ndim == 1 and self._inputs[0].type == "tensor(string)":
+                matrix = matrix.reshape(-1, 1)  # a list of texts, which is what vectorizers take
             self._check_width(matrix)
             return {self._inputs[0].name: _convert(np, matrix, self._inputs[0])}
         if columns is None:
@@ -262,10 +265,7 @@ def export(estimator: Any, sample: Any, *, domains: AbstractSet[str] = onnx_walk
         width = 1 if matrix.ndim == 1 else matrix.shape[1]
         inputs = [("X", (StringTensorType if text else FloatTensorType)([None, width]))]
     try:
-        model = skl2onnx.convert_sklearn(
-            estimator, initial_types=inputs, target_opset=dict(_OPSETS), options=_options(estimator)
-        )
-        data: bytes = model.SerializeToString()
+        data = _converted(skl2onnx.convert_sklearn, estimator, inputs)
     except Exception as error:  # converters fail with whatever their code runs into
         first = (str(error).strip().splitlines() or [""])[0]
         raise ValueError(
@@ -278,10 +278,27 @@ def export(estimator: Any, sample: Any, *, domains: AbstractSet[str] = onnx_walk
     return data
 
 
+def _converted(convert: "Callable[..., Any]", estimator: Any, inputs: Any) -> bytes:
+    """Convert; what a converter says it cannot work with is left out the second time."""
+    opsets, options = dict(_OPSETS), _options(estimator)
+    only_labels = id(estimator) in options and not hasattr(estimator, "predict_proba")
+    try:
+        model = convert(estimator, initial_types=inputs, target_opset=opsets, options=options)
+    except NameError:  # LinearSVC, wherever it stands last: it has no probabilities to lay out
+        options = {key: given for key, given in options.items() if "zipmap" not in given}
+        model = convert(estimator, initial_types=inputs, target_opset=opsets, options=options)
+    except AssertionError:  # KNNImputer: it needs an operator of a later set
+        model = convert(estimator, initial_types=inputs, target_opset=opsets | _LATER, options=options)
+    if only_labels:
+        del model.graph.output[1:]  # scores, which converters call probabilities
+    return bytes(model.SerializeToString())
+
+
 def _options(estimator: Any) -> dict[Any, dict[str, Any]]:
     """Probabilities as one tensor; text lowered by rules that exist on every machine."""
     from sklearn.base import is_classifier
     from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.svm import LinearSVC
 
     options: dict[Any, dict[str, Any]] = {}
     if is_classifier(estimator):
@@ -291,12 +308,10 @@ def _options(estimator: Any) -> dict[Any, dict[str, Any]]:
         item = pending.pop()
         if isinstance(item, CountVectorizer):
             options[id(item)] = {"locale": "C"}
-        for _, step, *_ in [
-            *getattr(item, "steps", ()),
-            *getattr(item, "transformers_", ()),
-            *getattr(item, "transformer_list", ()),
-        ]:
-            pending.append(step)
+        elif isinstance(item, LinearSVC):
+            options[id(item)] = {"raw_scores": True}
+        for holds in ("steps", "transformers_", "transformer_list"):
+            pending += [step for _, step, *_ in getattr(item, holds, ())]
     return options
 
 

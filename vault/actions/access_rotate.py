@@ -1,0 +1,295 @@
+"""Rotate an environment's key: a new epoch by a signed policy, then everything wrapped, or encrypted, anew.
+
+Order: public key → wrapped copies → policy → headers, or payloads and sealing
+records. A crash between any two leaves either an epoch that nobody knows of, or
+one whose older epochs still open what is not done yet.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from vault.actions import (
+    access_headers,
+    access_plan,
+    access_reseal,
+    access_sync,
+    applying,
+    ballots,
+    draft_files,
+    drafting,
+    keyring,
+    objects,
+)
+from vault.actions.access_headers import Done, Rewrapped
+from vault.actions.access_sync import Synced
+from vault.actions.draft_files import Draft
+from vault.actions.session import Session, Trust
+from vault.core import envelope, layout, limits
+from vault.core.names import Digest, Environment
+from vault.core.policy import EnvironmentRule, Epoch
+from vault.core.policy import Recipient as RecipientId
+from vault.core.stages import Resolved
+from vault.core.trust import Skipped
+from vault.errors import Conflict, NoUsableKey, Refused
+from vault.keys import recipients
+
+
+@dataclass(frozen=True, slots=True)
+class RotationPlan:
+    """What a rotation is to do, told before anything is done.
+
+    `epoch` is the one that everything is wrapped to in the end; `begins` tells
+    whether it is made now. `copies` are wrapped copies for readers and recovery,
+    `headers` key headers of `versions`, counted by their names in storage, `bytes`
+    what is written for them: with `deep` the payloads' ciphertext as well.
+    `signatures` is how many root holders must sign the policy.
+    """
+
+    environment: Environment
+    epoch: int
+    begins: bool
+    deep: bool
+    signatures: int
+    copies: int
+    readers: tuple[str, ...]
+    versions: int
+    headers: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """What a rotation did. `draft` is the file that root holders must sign where one signature is too few.
+
+    `written` counts headers, or with `deep` payloads, of `versions`; `already`
+    those that were there. `problems` did not stop the rest; `skipped` are strangers' objects.
+    """
+
+    plan: RotationPlan
+    draft: Path | None
+    copies: Synced | None
+    versions: int
+    written: int
+    already: int
+    problems: tuple[Skipped, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether everything that has keys for the environment is at the newest epoch."""
+        return self.draft is None and not self.problems and (self.copies is None or self.copies.complete)
+
+
+def rotate(
+    session: Session,
+    environment: Environment,
+    *,
+    deep: bool = False,
+    resume: bool = False,
+    dry_run: bool = False,
+    draft: Path | None = None,
+    threads: int = access_headers.THREADS,
+    planned: Callable[[RotationPlan], None] | None = None,
+) -> Rotated:
+    """Give an environment a new key and wrap every file key to it; with `deep`, encrypt every payload anew.
+
+    `resume` makes no new epoch: it does what is missing for the newest, after a
+    kill or once a draft was applied. Where one signature makes a policy it is
+    applied at once, otherwise it is written to `draft` and nothing else happens yet.
+
+    Raises:
+        NotFound: there is no such environment.
+        ValueError: the policy takes several signatures and `draft` does not say where to put it.
+        NoUsableKey: this identity does not hold the environment's key.
+        Conflict: the policy changed meanwhile; or `draft` exists.
+        Refused, Unavailable: what was done stays, and `resume` goes on from there.
+    """
+    base = drafting.base_of(session)
+    rule = access_plan.rule_of(base.policy, environment)
+    direct = may_apply_alone(session, base)
+    todo = plan(session, base, rule, deep=deep, resume=resume)
+    if todo.begins and not direct and draft is None and not dry_run:
+        raise ValueError(
+            f"A policy takes {todo.signatures} signatures here, or others than yours: "
+            "say where to write the draft (draft=, -o FILE)."
+        )
+    if planned is not None:
+        planned(todo)
+    if dry_run:
+        return Rotated(todo, None, None, 0, 0, 0)
+    if todo.begins:
+        if direct:
+            for epoch in rule.epochs[-1:]:
+                keyring.environment_key(session, environment, epoch.number)  # without it nothing can follow
+            apply(session, begin(session, base, rule))
+        elif draft is not None:
+            _check_free(draft)
+            draft_files.write_new(draft, begin(session, base, rule))
+            return Rotated(todo, draft, None, 0, 0, 0)
+    return _carry_on(session, todo, threads)
+
+
+def plan(session: Session, base: Trust, rule: EnvironmentRule, *, deep: bool, resume: bool) -> RotationPlan:
+    """Count what a rotation would do, by names in storage and, with `deep`, by sealing records.
+
+    Raises:
+        NotFound: the environment has no key.
+        Refused, Unavailable.
+    """
+    newest = keyring.newest_epoch(rule)
+    people = access_plan.holders(base.policy, rule.name)
+    to = keyring.recipient(session, rule.epochs[-1].recipient)
+    header = len(recipients.wrap(bytes(16), [to], session.random))
+    versions = headers = size = 0
+    resolved = session.resolve(rule.name)
+    since = access_reseal.began(session, rule.name) if deep and resume else None
+    for place in access_headers.places(session, rule):
+        count = place.headers if resume and not deep else place.files
+        if deep:
+            sealed = access_headers.seal_of(session, resolved, place)
+            if isinstance(sealed, Rewrapped) or (since is not None and since.covers(sealed.sealing)):
+                continue  # what is wrong is told when its turn comes
+            count = len(sealed.sealing.files)
+            size += sum(file.cipher_size for file in sealed.sealing.files)
+        versions += count > 0
+        headers += count
+    return RotationPlan(
+        environment=rule.name,
+        epoch=newest if resume else newest + 1,
+        begins=not resume,
+        deep=deep,
+        signatures=base.root.root.threshold,
+        copies=0 if resume else len(people),
+        readers=tuple(dict.fromkeys(str(holder.name) for holder in people)),
+        versions=versions,
+        headers=headers,
+        bytes=size + headers * header,
+    )
+
+
+def may_apply_alone(session: Session, base: Trust) -> bool:
+    """Tell whether this identity's signature alone makes a policy."""
+    root = base.root.root
+    mine = Digest(session.identity.key_id)
+    return root.threshold == 1 and any(key.key_id == mine for key in root.keys)
+
+
+def begin(session: Session, base: Trust, rule: EnvironmentRule) -> Draft:
+    """Make an environment's next key, store it wrapped for readers and recovery, and draft the policy.
+
+    A key that lies there already for that epoch is never taken up: whoever can
+    write to the storage could have put one there that they know.
+
+    Raises:
+        NotFound, Refused, Unavailable: somebody's public age key cannot be had; nothing was stored.
+        Conflict: the environment has had all the epochs that there may be.
+    """
+    number = keyring.newest_epoch(rule) + 1
+    if len(rule.epochs) >= limits.EPOCHS:
+        raise Conflict(f"{rule.name} has had {limits.EPOCHS:,} epochs.", subject=rule.name)
+    people = access_plan.holders(base.policy, rule.name)
+    to = [access_plan.recipient_of(session, holder) for holder in people]
+    private = recipients.generate_identity(
+        keyring.recipient(session, rule.epochs[-1].recipient).kind, session.random
+    )
+    public = private.recipient()
+    digest = keyring.store_recipient(session.store, public.encode())
+    for done, (holder, recipient) in enumerate(zip(people, to, strict=True)):
+        keyring.wrap_environment_key(
+            session.store, private, rule.name, number, holder.name, recipient, session.random
+        )
+        session.progress(done + 1, len(people), "copies of the new key")
+    epochs = (*rule.epochs, Epoch(number, RecipientId(public.kind, digest)))
+    environments = {**base.policy.environments, rule.name: replace(rule, epochs=epochs)}
+    return drafting.next_policy(session, base, replace(base.policy, environments=environments))
+
+
+def apply(session: Session, draft: Draft) -> None:
+    """Sign a policy whose threshold is one, and put it in force.
+
+    It changes no right, only keys, so that no channel can stop for it.
+
+    Raises:
+        Conflict: somebody else changed the policy meanwhile.
+        UntrustedSigner: this identity's signature is not enough.
+        Refused, Unavailable.
+    """
+    signed = draft_files.with_signature(draft, Digest(session.identity.key_id), session.identity.sign)
+    applying.require_signed(ballots.ballot(session, [signed]))
+    with suppress(Conflict):
+        objects.create(
+            session.store, layout.policy(draft.document.version), envelope.serialise(signed.envelope)
+        )
+    if session.trust().policy_id.digest != draft.digest:
+        raise Conflict(
+            "Somebody else changed the policy meanwhile; the new key was not put in force.",
+            subject="policy",
+            hint="Look at what is in force (mvault policy status), then run the same command again.",
+        )
+
+
+def _check_free(path: Path) -> None:
+    """Refuse before keys are made, as `draft_files.write_new` would afterwards."""
+    if path.exists() or path.is_symlink():
+        raise Conflict(
+            f"{path} exists and was left as it is.",
+            subject=str(path),
+            hint="Choose another name (-o FILE), or move that file away first.",
+        )
+
+
+# --- what follows the policy ---
+
+
+def _carry_on(session: Session, todo: RotationPlan, threads: int) -> Rotated:
+    resolved = session.resolve(todo.environment)
+    copies = access_sync.write(session, access_sync.plan(session, todo.environment))
+    versions = written = already = 0
+    problems: list[Skipped] = []
+    skipped: list[Skipped] = []
+    if len(resolved.rule.epochs) > 1:
+        _unlock(session, resolved.rule)
+        for done, entry in enumerate(_work(session, resolved, todo, threads), start=1):
+            session.progress(min(done, todo.versions), todo.versions, f"keys for {todo.environment}")
+            if entry.failure is not None:
+                problems.append(Skipped(entry.place.subject, entry.failure.message, entry.failure.code))
+            if entry.result is not None:
+                versions += entry.result.written > 0
+                written += entry.result.written
+                already += entry.result.already
+                problems += entry.result.problems
+                skipped += entry.result.skipped
+    return Rotated(todo, None, copies, versions, written, already, tuple(problems), tuple(skipped))
+
+
+def _unlock(session: Session, rule: EnvironmentRule) -> None:
+    """Unwrap the environment's keys once, for all threads; one that is lost does not stop the others.
+
+    Raises:
+        NoUsableKey, Refused: none of the older ones can be had.
+    """
+    failures: list[Refused | NoUsableKey] = []
+    for epoch in reversed(rule.epochs):
+        try:
+            keyring.environment_key(session, rule.name, epoch.number)
+        except (Refused, NoUsableKey) as error:
+            failures += [error] if epoch != rule.epochs[-1] else []
+    if len(failures) == len(rule.epochs) - 1:
+        raise failures[0]
+
+
+def _work(
+    session: Session, resolved: Resolved, todo: RotationPlan, threads: int
+) -> Iterator[Done[Rewrapped]]:
+    places = access_headers.places(session, resolved.rule)
+    if not todo.deep:
+        return access_headers.each(places, partial(access_headers.rewrap, session, resolved), threads=threads)
+    everywhere = {name: session.resolve(name) for name in resolved.context.policy.environments}
+    since = access_reseal.began(session, todo.environment)
+    # One version after the other: each payload is sealed by all cores.
+    return access_headers.each(
+        places, partial(access_reseal.reseal, session, everywhere, since, resolved.rule), threads=1
+    )

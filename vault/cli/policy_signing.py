@@ -1,0 +1,353 @@
+"""`mvault policy draft|sign|apply|status`: a policy becomes binding when the root holders have signed it."""
+
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vault.cli.command import verb
+from vault.cli.options import Common, common_of
+from vault.cli.policy_diff import difference_value, print_difference
+from vault.cli.tables import Cell
+from vault.cli.text import count, when
+
+if TYPE_CHECKING:
+    from vault.actions.applying import Applied, Standing, Status
+    from vault.actions.changing import Written
+    from vault.core.names import Principal
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+drafts_argument = click.argument("drafts", nargs=-1, required=True, type=FILE, metavar="DRAFT…")
+expires_option = click.option(
+    "--expires", metavar="TIME", help="How long it lasts: 90d, 12w, 6m, 1y, never (1y; one owner: never)."
+)
+
+
+def people(texts: Iterable[str], option: str, *, bare: bool = False) -> "dict[Principal, list[Path]]":
+    """Read NAME=FILE as often as it is given; with `bare` NAME alone is somebody without a file.
+
+    Raises:
+        BadParameter: it is neither.
+    """
+    from vault.core import names
+    from vault.errors import Malformed
+
+    found: dict[Principal, list[Path]] = {}
+    for text in texts:
+        name, equals, file = text.partition("=")
+        if (equals and not file) or not (equals or bare):
+            raise click.BadParameter(f"{text!r} is not NAME=FILE.", param_hint=option)
+        try:
+            files = found.setdefault(names.principal(name), [])
+        except Malformed as error:
+            raise click.BadParameter(error.message, param_hint=option) from None
+        files.extend([Path(file)] if equals else [])
+    return found
+
+
+@verb(
+    "draft",
+    examples=(
+        "mvault policy draft team.yaml            # with identities/*.pub beside it",
+        "mvault policy draft team.yaml --key ben=ben.pub -o next.json",
+        "mvault policy draft team.yaml --expires 6m",
+        "mvault policy draft team.yaml --new-era  # after a restored backup",
+    ),
+)
+@click.argument("file", type=FILE)
+@click.option("-o", "--output", type=FILE, metavar="DRAFT", help="Where to write it (policy-N.json).")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="The public identity of somebody new, or another one of somebody known. Repeatable.",
+)
+@expires_option
+@click.option(
+    "--new-era", is_flag=True, help="Begin an era that continues from what is stored now, whatever was seen."
+)
+@click.pass_context
+def draft(
+    context: click.Context,
+    file: Path,
+    output: Path | None,
+    keys: tuple[str, ...],
+    expires: str | None,
+    new_era: bool,
+) -> None:
+    """Compile the policy FILE into a draft that the root holders sign.
+
+    Everybody who is in force keeps their keys. Somebody new needs a public
+    identity: identities/NAME.pub beside FILE, or --key. Nothing changes for
+    anybody before the draft is applied.
+    """
+    common = common_of(context)
+    made = common.open().changes.draft(
+        file, output, keys=people(keys, "--key"), expires=expires, new_era=new_era
+    )
+    tell_drafts(common, (made,))
+
+
+def tell_drafts(common: Common, written: "Iterable[Written]") -> None:
+    """Print what was drafted, and the command that signs it."""
+    made = tuple(written)
+    paths = " ".join(shlex.quote(str(entry.path)) for entry in made)
+    value = {
+        "drafts": [
+            {
+                "path": str(entry.path),
+                "kind": entry.draft.kind,
+                "version": entry.draft.document.version,
+                "digest": f"sha256:{entry.draft.digest}",
+            }
+            for entry in made
+        ]
+    }
+    together = " They belong together: name both wherever one is asked for." if len(made) > 1 else ""
+    common.console.outcome(
+        value,
+        plain=" ".join(str(entry.path) for entry in made),
+        message=f"Wrote {paths}.{together} Next, each root holder: mvault policy sign {paths}",
+    )
+
+
+@verb(
+    "sign",
+    examples=(
+        "mvault policy sign policy-4.json",
+        "mvault policy sign policy-for-root-2.json root-2.json  # new root holders",
+    ),
+)
+@drafts_argument
+@click.pass_context
+def sign(context: click.Context, drafts: tuple[Path, ...]) -> None:
+    """Sign a DRAFT as a holder of the root, after showing what it changes.
+
+    The signature is added to the file. A draft of a root goes together with
+    that of its policy: name both.
+    """
+    common = common_of(context)
+    if _founds(drafts):
+        standings, change = _sign_founding(common, drafts), None
+    else:
+        changes = common.open().changes
+        _, change = changes.look(*drafts)
+        if change is not None and not common.console.style.json and not common.console.style.quiet:
+            print_difference(common.console, change)
+        standings = changes.sign(*drafts).drafts
+    paths = " ".join(shlex.quote(str(path)) for path in drafts)
+    lacking = [entry for entry in standings if entry.missing]
+    story = (
+        f"Signed. {_lack(lacking[0])} They run: mvault policy sign {paths}"
+        if lacking
+        else f"Signed by all that it takes. Next: mvault policy apply {paths}"
+    )
+    common.console.outcome(
+        {
+            "drafts": [standing_value(entry) for entry in standings],
+            "change": None if change is None else difference_value(change),
+        },
+        plain="incomplete" if lacking else "complete",
+        message=story,
+    )
+
+
+def _lack(entry: "Standing") -> str:
+    lack = entry.missing[0]
+    whose = f"the holders of root {lack.root}: {', '.join(lack.waiting)}"
+    return f"The {entry.kind} needs {count(lack.more, 'more signature')} of {whose}."
+
+
+def standing_value(entry: "Standing") -> dict[str, object]:
+    """Give a policy or root in its JSON shape (docs/cli.md)."""
+    return {
+        "kind": entry.kind,
+        "version": entry.version,
+        "era": entry.era,
+        "digest": f"sha256:{entry.digest}",
+        "created": entry.created,
+        "expires": entry.expires,
+        "signed": list(entry.signed),
+        "missing": [
+            {"root": lack.root, "more": lack.more, "waiting": list(lack.waiting)} for lack in entry.missing
+        ],
+    }
+
+
+# --- founding drafts: there is no vault yet ---
+
+
+def _founds(drafts: tuple[Path, ...]) -> bool:
+    from vault.actions import ballots, draft_files
+
+    return any(ballots.is_first(draft_files.read(path)) for path in drafts)
+
+
+def _sign_founding(common: Common, drafts: tuple[Path, ...]) -> "tuple[Standing, ...]":
+    from vault.actions import applying, ballots, draft_files, opening
+    from vault.errors import NoUsableKey
+
+    unlock = opening.unlocker(common.settings())
+    if unlock is None:
+        raise NoUsableKey(
+            "This needs an identity, and none is set up on this machine.", hint="mvault identity new"
+        )
+    found = ballots.founding([draft_files.read(path) for path in drafts])
+    ballots.sign(found, unlock(), drafts)
+    return applying.standings(ballots.founding([draft_files.read(path) for path in drafts]))
+
+
+@verb(
+    "apply",
+    examples=(
+        "mvault policy apply policy-4.json",
+        "mvault policy apply from-ann.json from-ben.json        # two copies of one",
+        "mvault policy apply policy-for-root-2.json root-2.json",
+        "mvault policy apply policy-4.json --accept-outage",
+    ),
+)
+@drafts_argument
+@click.option("--accept-outage", is_flag=True, help="Apply it even though channels in use would stop.")
+@click.pass_context
+def apply(context: click.Context, drafts: tuple[Path, ...], accept_outage: bool) -> None:
+    """Put a signed DRAFT in force.
+
+    Refused until enough root holders have signed, and if it would stop what is
+    in use. If somebody else was first, nothing changes and the status is 9.
+    Applying the same draft again finishes what was interrupted.
+    """
+    common = common_of(context)
+    if _founds(drafts):
+        _apply_founding(common, drafts)
+        return
+    done = common.open().changes.apply(*drafts, accept_outage=accept_outage)
+    common.console.outcome(applied_value(done), plain=_applied(done), message=story_of(done))
+
+
+def applied_value(done: "Applied") -> dict[str, object]:
+    """Give what was put in force in its JSON shape (docs/cli.md)."""
+    return {
+        "policy": done.policy,
+        "root": done.root,
+        "already": done.already,
+        "stopped": [str(stop.channel) for stop in done.stopped],
+        "granted": [{"env": place, "who": who} for place, who in done.granted],
+        "waiting": [{"env": place, "who": who} for place, who in done.waiting],
+        "left": [{"env": place, "who": who} for place, who in done.left],
+    }
+
+
+def _applied(done: "Applied") -> str:
+    parts = (("policy", done.policy), ("root", done.root))
+    return " ".join(f"{kind} {number}" for kind, number in parts if number is not None)
+
+
+def story_of(done: "Applied") -> str:
+    """Tell what was put in force, and what is left to do."""
+    lines = [f"{_applied(done).capitalize()} {'was' if done.already else 'is now'} in force."]
+    if done.granted:
+        lines.append(f"Given the key to read: {_pairs(done.granted)}.")
+    if done.waiting:
+        lines.append(
+            f"Cannot read yet: {_pairs(done.waiting)}. Somebody who can read there runs: mvault access sync"
+        )
+    if done.left:
+        places = list(dict.fromkeys(place for place, _ in done.left))
+        lines.append(
+            f"May read no longer: {_pairs(done.left)}. What they could read they may have kept. To keep from "
+            "them what comes: " + ", ".join(f"mvault access rotate {place}" for place in places)
+        )
+    return "\n".join(lines)
+
+
+def _pairs(entries: "tuple[tuple[str, str], ...]") -> str:
+    shown = ", ".join(f"{who} ({place})" for place, who in entries[:12])
+    return shown + (", …" if len(entries) > 12 else "")
+
+
+def _apply_founding(common: Common, drafts: tuple[Path, ...]) -> None:
+    from vault.actions import draft_files, founding, opening
+
+    settings = common.settings()
+    common.tell_settings(settings)
+    store = opening.locate(settings)
+    made = founding.found_by_drafts(settings, store, [draft_files.read(path) for path in drafts])
+    common.console.outcome(
+        {"vault": f"sha256:{made.vault}", "location": made.location},
+        plain=f"sha256:{made.vault}",
+        message=f"There is a vault in {made.location} now, and it is trusted on this machine. "
+        f"Its fingerprint, to be told to everybody: sha256:{made.vault}",
+    )
+
+
+@verb(
+    "status",
+    examples=(
+        "mvault policy status                # what is in force, and who signed it",
+        "mvault policy status policy-4.json  # and what a draft still lacks",
+    ),
+)
+@click.argument("drafts", nargs=-1, type=FILE, metavar="[DRAFT]…")
+@click.pass_context
+def status(context: click.Context, drafts: tuple[Path, ...]) -> None:
+    """Tell which policy and root are in force, and what a DRAFT lacks and would change.
+
+    Ends with status 0 whatever it finds. Columns when piped: name, value.
+    """
+    common = common_of(context)
+    if drafts and _founds(drafts):
+        from vault.actions import applying, ballots, draft_files
+
+        standings = applying.standings(ballots.founding([draft_files.read(path) for path in drafts]))
+        value: dict[str, Any] = {"policy": None, "root": None, "change": None}
+        value["drafts"] = [standing_value(entry) for entry in standings]
+        if not common.console.json(value):
+            common.console.fields([row for entry in standings for row in _rows(entry, when, "Draft of ")])
+        return
+    found = common.open().changes.status(*drafts)
+    if not common.console.json(_status_value(found)):
+        _print_status(common, found)
+
+
+def _status_value(found: "Status") -> dict[str, object]:
+    return {
+        "policy": None if found.policy is None else standing_value(found.policy),
+        "root": None if found.root is None else standing_value(found.root),
+        "holders": list(found.holders),
+        "threshold": found.threshold,
+        "drafts": [standing_value(entry) for entry in found.drafts],
+        "change": None if found.change is None else difference_value(found.change),
+    }
+
+
+def _print_status(common: Common, found: "Status") -> None:
+    shown: Callable[[str], str] = when if common.console.to_terminal else str
+    rows: list[tuple[str, Cell]] = []
+    for entry in (found.policy, found.root):
+        if entry is not None:
+            rows += _rows(entry, shown, "")
+    rows.append(("Root holders", Cell(", ".join(found.holders))))
+    rows.append(("Threshold", Cell(f"{found.threshold} of {len(found.holders)}")))
+    for entry in found.drafts:
+        rows += _rows(entry, shown, "Draft of ")
+    if common.console.style.verbose and found.policy is not None:
+        rows.append(("Era", Cell(str(found.policy.era))))
+    common.console.fields(rows)
+    if found.change is not None:
+        print_difference(common.console, found.change)
+
+
+def _rows(entry: "Standing", shown: Callable[[str], str], before: str) -> list[tuple[str, Cell]]:
+    name = f"{before}{entry.kind}" if before else entry.kind.capitalize()
+    rows = [
+        (name, Cell(str(entry.version))),
+        (f"{name} created", Cell(shown(entry.created))),
+        (f"{name} expires", Cell("never" if entry.expires is None else entry.expires[:10])),
+        (f"{name} signed by", Cell(", ".join(entry.signed) or "nobody")),
+    ]
+    for lack in entry.missing:
+        rows.append((f"{name} needs", Cell(f"{lack.more} more of: {', '.join(lack.waiting)}")))
+    return rows

@@ -124,29 +124,22 @@ def looks_like_pickle(data: memoryview, *, limit: int = 1 << 20) -> bool:
     that happens to be made of opcode letters is not one unless it names a
     global in the form that the opcodes for it need.
     """
-    ended, resolved, _ = _scan(bytes(data[:limit]))
+    ended, resolved = _scan(bytes(data[:limit]))
     return resolved > 0 and (ended or len(data) > limit)
 
 
-def text_globals(data: memoryview, *, limit: int = 1 << 20) -> frozenset[str]:
-    """Return the globals that an old pickle names in its text opcodes, as `module.name`."""
-    return _scan(bytes(data[:limit]))[2]
-
-
-def _scan(head: bytes) -> tuple[bool, int, frozenset[str]]:
-    """Step over opcodes; return whether STOP was met, how many globals, and those named in text."""
+def _scan(head: bytes) -> tuple[bool, int]:
+    """Step over opcodes; return whether STOP was met, and how many globals were."""
     at, resolved = 0, 0
-    names: set[str] = set()
     while 0 <= at < len(head):
         code = head[at]
         at += 1
         if code == STOP:
-            return True, resolved, frozenset(names)
+            return True, resolved
         if code in (GLOBAL, 0x69):
             lines = head[at : at + 2 * _SCAN_LINES].split(b"\n", 2)
             if len(lines) < 3 or not all(_DOTTED.fullmatch(line) for line in lines[:2]):
-                return False, 0, frozenset(names)
-            names.add(b".".join(lines[:2]).decode("ascii", "replace"))
+                return False, 0
             at += len(lines[0]) + len(lines[1]) + 2
             resolved += 1
         elif code in _LINE:
@@ -159,5 +152,5 @@ def _scan(head: bytes) -> tuple[bool, int, frozenset[str]]:
         elif code in _BARE:
             resolved += code == STACK_GLOBAL
         else:
-            return False, 0, frozenset(names)
-    return False, resolved if at >= 0 else 0, frozenset(names)
+            return False, 0
+    return False, resolved if at >= 0 else 0

@@ -113,6 +113,19 @@ def test_runs_of_any_length_are_stepped_over(monkeypatch: pytest.MonkeyPatch) ->
     assert "too many texts" in told(model(attribute(b"\x4a\x00" * 5_000)))
 
 
+def test_blocks_of_short_numbers_are_read_as_their_single_numbers_are() -> None:
+    one, two, three = b"\x40\x05", b"\x40\x85\x01", b"\x40\x85\x81\x01"
+    for first in (one, two, three):
+        for second in (one, two, three):
+            for count in (4_095, 4_096, 12_288):
+                field = first * count + second * count + first
+                assert onnx_walk.walk(model(attribute(field, b"\x18\x01"))).nodes == 1
+                stray = first * count + second[:-1]
+                assert told(model(attribute(stray)))
+    hidden = b"\x40\x40" * 4_095 + b"\x40\x85" * 2  # a key that is not one, if the blocks went wrong
+    assert told(model(attribute(hidden)))
+
+
 def test_packed_lists_end_where_their_last_number_ends() -> None:
     tensor = part(1, b"\x02\x03")
     graph = part(5, tensor + part(7, bytes(200_000))) + part(1, node())

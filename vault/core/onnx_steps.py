@@ -48,7 +48,7 @@ def runs(key: int) -> tuple[tuple[int, re.Pattern[bytes]], ...]:
     """
     lengths = (10, 4, *(length for length in range(64) if length not in (10, 4)))
     text = b"|".join(b"\\x%02x.{%d}" % (length, length) for length in lengths)
-    form = rb"[\x80-\xff]{0,9}[\x00-\x7f]" if key & 7 == VARINT else b"(?:" + text + b")"
+    form = rb"[\x80-\xff]{0,9}+[\x00-\x7f]" if key & 7 == VARINT else b"(?:" + text + b")"
     one = b"(?:\\x%02x" % key + form + b")"
     return tuple((count, re.compile(one + b"{%d}+" % count, re.DOTALL)) for count in _RUNS)
 

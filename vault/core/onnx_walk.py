@@ -18,6 +18,7 @@ from vault.core.onnx_steps import (
     FIXED32,
     FIXED64,
     STEPS,
+    VARINT,
     Calls,
     Operator,
     Step,
@@ -30,6 +31,8 @@ from vault.errors import FormatRefused
 STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
 _BLOCK: Final = 64 * limits.KIB
+_NUMBERS: Final = 4 * limits.KIB
+_ABOVE: Final = bytes(range(128, 256))  # the bytes of a number that say that more follow
 _TEXT_LIMIT: Final = 4 * limits.KIB
 _TOP_FIELDS: Final = 4096  # of a model's top level, looked at to tell that it is one
 # ONNX Runtime 1.32 follows a null pointer where one of these is given an input without a name.
@@ -258,12 +261,34 @@ class _Walker:
     def _skip_runs(self, key: int, at: int, end: int) -> int:
         """Step over more of the same field; return the offset behind them."""
         for count, run in runs(key):
-            while (match := run.match(self._view, at, end)) is not None:
+            while True:
+                if key & 7 == VARINT:
+                    at = self._skip_numbers(key, at, end)
+                match = run.match(self._view, at, end)
+                if match is None:
+                    break
                 self.found.fields += 1
                 self.found.texts += count if key & 7 == BYTES else 0
                 at = match.end()
         if self.found.texts > limits.PROTOBUF_TEXTS:
             raise self._bad("has too many texts")
+        return at
+
+    def _skip_numbers(self, key: int, at: int, end: int) -> int:
+        """Step over whole blocks of numbers of one byte each, or of two; return the offset behind them.
+
+        Tree ids, feature ids and labels are such; slices compare them several times as fast as a pattern.
+        """
+        for width in (2, 3):
+            size = width * _NUMBERS
+            while end - at >= size:
+                block = bytes(self._view[at : at + size])
+                if block[::width].count(key) < _NUMBERS or not block[width - 1 :: width].isascii():
+                    break
+                if width == 3 and block[1::3].translate(None, _ABOVE):
+                    break
+                at += size
+                self.found.fields += 1
         return at
 
     def _text(self, at: int, length: int) -> str:

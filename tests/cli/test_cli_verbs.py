@@ -9,6 +9,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests.cli.typing_user import User
+from vault import starting
 from vault.policyfile import shipped
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -85,6 +86,18 @@ def test_json_of_trust_and_import_has_the_documented_shape(owner: User) -> None:
     same_shape(
         owner.run("identity", "import", "bob.json", "--json").json, documented("mvault identity import")
     )
+
+
+def test_show_tells_the_pins_of_each_file_with_v(owner: User) -> None:
+    import numpy as np
+    from sklearn.linear_model import LinearRegression
+
+    model = LinearRegression().fit(np.eye(2), [0.0, 1.0])
+    starting.open("models/").save_model("line", model)
+    loud = owner.run("show", "line:1", "-v").out
+    assert "pins\tmodel.skops: " in loud
+    assert "sklearn.linear_model._base.LinearRegression" in loud
+    assert "pins\t" not in owner.run("show", "line:1").out
 
 
 def test_json_of_drafts_has_the_documented_shape(owner: User) -> None:

@@ -177,7 +177,17 @@ def _fields(found: "Details", *, verbose: bool) -> list[tuple[str, Cell]]:
     if found.metadata is None:
         return [*rows, ("Confidential", Cell(f"not shown: {found.unread}", ""))]
     info = found.metadata
+    if verbose:
+        rows += [
+            ("Pins", Cell(f"{_text(file['path'])}: {pins}")) for file in found.files if (pins := _pins(file))
+        ]
     return [*rows, *((title, Cell(text)) for title, text in _described(info, verbose=verbose) if text)]
+
+
+def _pins(file: Mapping[str, object]) -> str:
+    """Name the types and globals that were recorded of a file: nothing else in it is ever loaded."""
+    pins = file.get("pins")
+    return ", ".join(str(name) for name in pins) if isinstance(pins, list) else ""
 
 
 def _vote(vote: "Event") -> str:

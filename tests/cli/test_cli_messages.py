@@ -198,6 +198,8 @@ def test_an_interruption_ends_with_130(user: User) -> None:
         pass_fds=[reading],
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores Ctrl-C, and so would its children, this test's among them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     with process:
         for _ in range(600):

@@ -261,15 +261,12 @@ class _Walker:
     def _skip_runs(self, key: int, at: int, end: int) -> int:
         """Step over more of the same field; return the offset behind them."""
         for count, run in runs(key):
-            while True:
-                if key & 7 == VARINT:
-                    at = self._skip_numbers(key, at, end)
-                match = run.match(self._view, at, end)
-                if match is None:
-                    break
+            while (match := run.match(self._view, at, end)) is not None:
                 self.found.fields += 1
                 self.found.texts += count if key & 7 == BYTES else 0
                 at = match.end()
+                if key & 7 == VARINT and count >= _NUMBERS:  # a long run has begun: blocks may follow
+                    at = self._skip_numbers(key, at, end)
         if self.found.texts > limits.PROTOBUF_TEXTS:
             raise self._bad("has too many texts")
         return at

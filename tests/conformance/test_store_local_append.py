@@ -577,9 +577,11 @@ def test_an_interrupt_while_waiting_for_the_disk_gives_up_at_once(
             time.sleep(0.2)
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     threading.Thread(target=interrupt_twice).start()
     with pytest.raises(KeyboardInterrupt):
         put(store, DATA)
+    signal.signal(signal.SIGINT, before)
     (thread,) = writers()
     other = os.open(store.location + "/other", os.O_RDWR | os.O_CREAT, 0o600)  # it may get the number
     go_on.set()

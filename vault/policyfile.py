@@ -28,7 +28,7 @@ from vault.core.policy import (
     Rule,
     pattern,
 )
-from vault.core.policy_document import DISTINCT, FRESHNESS, LOG_MODES
+from vault.core.policy_document import DISTINCT, FRESHNESS, HASHED, LOG_MODES, WITNESSED
 from vault.core.policy_view import Expectation, Place, View
 from vault.errors import Malformed, NotFound, Unavailable
 from vault.yaml_subset import Node
@@ -60,6 +60,7 @@ class EnvironmentSource:
 
     formats: tuple[str, ...]
     require: Requirements
+    hashed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def view(source: PolicySource) -> View:
         },
         roles=source.roles,
         environments={
-            name: EnvironmentRule(name, (), entry.formats, entry.require)
+            name: EnvironmentRule(name, (), entry.formats, entry.require, entry.hashed)
             for name, entry in source.environments.items()
         },
         file=source.file,
@@ -256,29 +257,43 @@ class _Reader:
         )
 
     def environment(self, node: Node) -> EnvironmentSource:
-        found = self.mapping(node, "formats", "require")
+        found = self.mapping(node, "formats", "require", "hashed")
         for name, part in found.items():
             self.lines[*self._place, name] = part.key_line
         require = found.get("require")
         return EnvironmentSource(
             formats=self.texts(found.get("formats"), names.principal),
             require=NO_REQUIREMENTS if require is None else self.requirements(require),
+            hashed=self.texts(found.get("hashed"), self.choice(*HASHED)),
         )
 
     def requirements(self, node: Node) -> Requirements:
         found = self.mapping(
-            node, "approvals", "audit", "fresh", "libraries", "load_test", "log", "max_age_days"
+            node,
+            "approvals",
+            "audit",
+            "fresh",
+            "libraries",
+            "load_test",
+            "log",
+            "max_age_days",
+            "witnesses",
         )
         for name, part in found.items():
             self.lines[*self._place, name] = part.key_line
+        log = self.text(found["log"], self.choice(*LOG_MODES)) if "log" in found else None
+        if "witnesses" in found and log != WITNESSED:
+            raise self.error(found["witnesses"], "'witnesses' goes with 'log: witnessed'")
+        one = 1 if log == WITNESSED else None
         return Requirements(
             approvals=self.approvals(found["approvals"]) if "approvals" in found else None,
             audit=self.text(found["audit"], self.flag) if "audit" in found else False,
             fresh=self.text(found["fresh"], self.choice(*FRESHNESS)) if "fresh" in found else None,
             libraries=self.text(found["libraries"], self.flag) if "libraries" in found else False,
             load_test=self.text(found["load_test"], self.flag) if "load_test" in found else False,
-            log=self.text(found["log"], self.choice(*LOG_MODES)) if "log" in found else None,
+            log=log,
             max_age_days=self.text(found["max_age_days"], self.number) if "max_age_days" in found else None,
+            witnesses=self.text(found["witnesses"], self.number) if "witnesses" in found else one,
         )
 
     def approvals(self, node: Node) -> ApprovalRule:

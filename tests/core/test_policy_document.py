@@ -49,15 +49,14 @@ def test_every_field_that_a_policy_may_have_is_kept(built: Built) -> None:
         load_test=True,
         log="witnessed",
         max_age_days=30,
+        witnesses=2,
     )
     full = replace(
         before,
         era=3,
         expires=built.time,
         members={**before.members, ann.name: retired},
-        environments={**before.environments, prod.name: replace(prod, require=require)},
-        log_writers=(Digest("2" * 64),),
-        witnesses=(Digest("3" * 64), Digest("4" * 64)),
+        environments={**before.environments, prod.name: replace(prod, require=require, hashed=("host",))},
     )
     assert policy_document.parse(policy_document.encode(full), "it") == full
 
@@ -129,8 +128,11 @@ def key(value: dict[str, Any], name: str = "ann") -> dict[str, Any]:
         lambda value: environment(value)["require"]["approvals"].update(distinct_from=["anybody"]),
         lambda value: value["environments"].update(Prod=environment(value)),
         lambda value: value.update(recovery=[{"kind": "x25519"}]),
-        lambda value: value.update(log_writers=["x"]),
-        lambda value: value.update(witnesses={}),
+        lambda value: value.update(log_writers=[]),
+        lambda value: environment(value)["require"].update(witnesses=1),
+        lambda value: environment(value)["require"].update(log="witnessed"),
+        lambda value: environment(value)["require"].update(log="witnessed", witnesses=0),
+        lambda value: environment(value).update(hashed=["actor"]),
     ],
 )
 def test_a_policy_that_contradicts_itself_is_refused(

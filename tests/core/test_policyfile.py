@@ -57,7 +57,7 @@ def test_every_word_of_the_vocabulary_is_read() -> None:
     assert found.roles[Principal("nothing")] == ()
     assert (dev.require, dev.formats, prod.formats) == (NO_REQUIREMENTS, ("onnx", "skops"), ())
     approvals = ApprovalRule(engineer, 2, ("publisher", "promoter"))
-    assert prod.require == Requirements(approvals, True, "warn", False, True, "witnessed", 30)
+    assert prod.require == Requirements(approvals, True, "warn", False, True, "witnessed", 30, 1)
     owner, server = (found.principals[Principal(name)] for name in ("owner", "server"))
     assert (owner.kind, owner.models) == ("person", None)
     assert (server.kind, server.models, server.owners) == ("service", (), ("owner",))
@@ -111,6 +111,8 @@ def test_tags_are_errors(text: str) -> None:
         ("environments:\n  prod:\n    require: {audit: yes}", 3, "'yes' is not one of true, false"),
         ("environments:\n  prod:\n    require: {fresh: always}", 3, "'always' is not one of"),
         ("environments:\n  prod:\n    require: {max_age_days: 1e3}", 3, "whole number"),
+        ("environments:\n  prod:\n    require: {log: unwitnessed, witnesses: 1}", 3, "goes with"),
+        ("environments:\n  prod:\n    hashed: [actor]", 3, "not one of host, subject"),
         ("environments:\n  prod:\n    require: {max_age_days: -1}", 3, "whole number"),
         ("environments:\n  prod:\n    require: {max_age_days: 1000000}", 3, "whole number"),
         ("environments:\n  prod:\n    require: {max_age_days: '\u0661'}", 3, "whole number"),

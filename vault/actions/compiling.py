@@ -106,7 +106,7 @@ def compile_source(
             epochs = (Epoch(_free_epoch(store, name), recipient_id(private[name].recipient().encode())),)
         else:
             epochs = before.environments[name].epochs
-        environments[name] = EnvironmentRule(name, epochs, entry.formats, entry.require)
+        environments[name] = EnvironmentRule(name, epochs, entry.formats, entry.require, entry.hashed)
     public = [secret.recipient().encode() for secret in private.values()]
     public += [joining.recipient for name in members for joining in keys.get(name, ())]
     return Compiled(members, environments, private, tuple(dict.fromkeys(public)))

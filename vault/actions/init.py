@@ -281,12 +281,11 @@ def _policy(
                 (Epoch(1, _recipient_id(public[name])),),
                 entry.formats,
                 entry.require,
+                entry.hashed,
             )
             for name, entry in source.environments.items()
         },
         recovery=(_recipient_id(recovery),),
-        log_writers=(),
-        witnesses=(),
     )
 
 

@@ -20,15 +20,17 @@ ACTIONS: Final = (
     "audit.read",
     "delete",
     "load",
+    "log",
     "promote",
     "publish",
     "pull",
     "rotate",
     "withdraw",
+    "witness",
 )
 PERSON: Final = "person"
 SERVICE: Final = "service"
-EVERYWHERE: Final = frozenset({"audit.read"})  # without `env` it is the whole vault's: there is one log
+EVERYWHERE: Final = frozenset({"audit.read", "log", "witness"})  # without `env` they are the whole vault's
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Requirements:
     load_test: bool
     log: str | None  # "witnessed" or "unwitnessed"
     max_age_days: int | None
+    witnesses: int | None = None  # how many must have cosigned; of a witnessed log alone
 
     @property
     def none(self) -> bool:
@@ -132,6 +135,7 @@ class EnvironmentRule:
     epochs: tuple[Epoch, ...]  # ascending
     formats: tuple[str, ...]
     require: Requirements
+    hashed: tuple[str, ...] = ()  # fields of audit records that are written as keyed hashes only
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +200,6 @@ class Policy:
     roles: Mapping[Principal, tuple[Rule, ...]]
     environments: Mapping[Environment, EnvironmentRule]
     recovery: tuple[Recipient, ...]
-    log_writers: tuple[Digest, ...]
-    witnesses: tuple[Digest, ...]
     continues: Mapping[str, ChannelHead] | None = None  # environment/slot/model → where a new era goes on
     grants: GrantIndex = field(default_factory=GrantIndex, init=False, compare=False, repr=False)
     _owner_of_key: dict[Digest, Principal] = field(

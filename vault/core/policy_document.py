@@ -31,7 +31,9 @@ from vault.errors import DigestMismatch, NotFound, Refused
 
 RECIPIENT_KINDS: Final = ("mlkem768x25519", "x25519")
 FRESHNESS: Final = ("refuse", "stale", "warn")
-LOG_MODES: Final = ("unwitnessed", "witnessed")
+WITNESSED: Final = "witnessed"
+LOG_MODES: Final = ("unwitnessed", WITNESSED)
+HASHED: Final = ("host", "subject")
 DISTINCT: Final = ("promoter", "publisher")
 
 
@@ -44,7 +46,6 @@ def encode(policy: Policy) -> bytes:
             "environments": {name: _environment_value(entry) for name, entry in policy.environments.items()},
             "era": policy.era,
             "expires": policy.expires,
-            "log_writers": list(policy.log_writers),
             "prev": policy.prev,
             "principals": {name: _member_value(entry) for name, entry in policy.members.items()},
             "recovery": [_recipient_value(entry) for entry in policy.recovery],
@@ -52,7 +53,6 @@ def encode(policy: Policy) -> bytes:
             "root": {"digest": policy.root_digest, "version": policy.root_version},
             "vault": policy.vault,
             "version": policy.version,
-            "witnesses": list(policy.witnesses),
         }
     )
 
@@ -114,6 +114,7 @@ def _environment_value(entry: EnvironmentRule) -> dict[str, JSONValue]:
             {"number": epoch.number, "recipient": _recipient_value(epoch.recipient)} for epoch in entry.epochs
         ],
         "formats": list(entry.formats),
+        "hashed": list(entry.hashed),
         "require": {
             "approvals": approvals,
             "audit": require.audit,
@@ -122,6 +123,7 @@ def _environment_value(entry: EnvironmentRule) -> dict[str, JSONValue]:
             "load_test": require.load_test,
             "log": require.log,
             "max_age_days": require.max_age_days,
+            "witnesses": require.witnesses,
         },
     }
 
@@ -150,8 +152,6 @@ def parse(payload: bytes, subject: str) -> Policy:
             fields.mapping("environments", names.environment, limits.ENVIRONMENTS), subject
         ),
         recovery=fields.objects("recovery", _recipient, limits.OWNERS),
-        log_writers=fields.texts("log_writers", names.digest, limits.PRINCIPALS),
-        witnesses=fields.texts("witnesses", names.digest, limits.PRINCIPALS),
         continues=_continues(fields, subject),
     )
     fields.done()
@@ -262,6 +262,7 @@ def _environments(
             epochs=epochs,
             formats=fields.texts("formats", plain, limits.ENVIRONMENTS),
             require=fields.object("require", _requirements),
+            hashed=fields.texts("hashed", one_of(*HASHED), len(HASHED)),
         )
         fields.done()
         if [epoch.number for epoch in epochs] != sorted({epoch.number for epoch in epochs}):
@@ -275,7 +276,8 @@ def _epoch(fields: Fields) -> Epoch:
 
 def _requirements(fields: Fields) -> Requirements:
     age = fields.raw("max_age_days")
-    return Requirements(
+    witnesses = fields.raw("witnesses")
+    asked = Requirements(
         approvals=fields.optional_object("approvals", _approvals),
         audit=fields.boolean("audit"),
         fresh=fields.optional("fresh", one_of(*FRESHNESS)),
@@ -283,7 +285,13 @@ def _requirements(fields: Fields) -> Requirements:
         load_test=fields.boolean("load_test"),
         log=fields.optional("log", one_of(*LOG_MODES)),
         max_age_days=None if age is None else Fields({"days": age}, fields.what).integer("days", 1, 36_500),
+        witnesses=None
+        if witnesses is None
+        else Fields({"witnesses": witnesses}, fields.what).integer("witnesses", 1, limits.PRINCIPALS),
     )
+    if (asked.witnesses is None) != (asked.log != WITNESSED):
+        raise malformed(fields.what, "a witnessed log, and only it, says how many witnesses it takes")
+    return asked
 
 
 def _approvals(fields: Fields) -> ApprovalRule:

@@ -26,6 +26,7 @@ PROJECT_FILE: Final = "mvault.toml"
 USER_FILE: Final = "config.toml"
 IDENTITY_FILE: Final = "identity.json"
 DEFAULT: Final = "default"
+AUDIT_PLACES: Final = ("store", "stdout")
 
 _FLAGS: Final = frozenset(
     [
@@ -62,7 +63,8 @@ class Settings:
     """Every setting; `source` tells where each came from.
 
     `vault` is a path or URL; it is as the user gave it, or absolute if a file
-    gave it. Paths are absolute. `config_dir` and `state_dir` are None where
+    gave it. `audit` says where records of what is done go at once: `store`, `stdout`, or a folder on a
+    volume that lasts. Paths are absolute. `config_dir` and `state_dir` are None where
     there is no home. `warnings` are sentences for the user.
     """
 
@@ -70,6 +72,7 @@ class Settings:
     identity: Path | None = None
     trust: Path | None = None
     env: str | None = None
+    audit: str | Path | None = None
     config_dir: Path | None = None
     state_dir: Path | None = None
     allow: Allowance = field(default_factory=Allowance)
@@ -125,6 +128,7 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], cw
         identity=chosen("identity", None if config_dir is None else config_dir / IDENTITY_FILE),
         trust=chosen("trust", None),
         env=chosen("env", None),
+        audit=chosen("audit", None),
         config_dir=config_dir,
         state_dir=state_dir,
         allow=chosen("allow", Allowance()),
@@ -190,6 +194,8 @@ def _from_environment(environ: Mapping[str, str], cwd: Path) -> _Layer:
     for name, variable in (("identity", "MVAULT_IDENTITY"), ("trust", "MVAULT_TRUST")):
         if variable in given:
             layer[name] = (cwd / _word(given[variable], variable), variable)
+    if "MVAULT_AUDIT" in given:
+        layer["audit"] = (_audit(cwd, _word(given["MVAULT_AUDIT"], "MVAULT_AUDIT"), None), "MVAULT_AUDIT")
     command = given.get("MVAULT_PASSPHRASE_COMMAND")
     layer |= _passphrase(
         {
@@ -202,6 +208,10 @@ def _from_environment(environ: Mapping[str, str], cwd: Path) -> _Layer:
     if environ.get("NO_COLOR"):
         layer["color"] = ("never", "NO_COLOR")
     return layer
+
+
+def _audit(folder: Path, text: str, home: Path | None) -> str | Path:
+    return text if text in AUDIT_PLACES else _below(folder, text, home)
 
 
 def _passphrase(given: Mapping[str, object], cwd: Path) -> _Layer:
@@ -273,6 +283,8 @@ def _from_user(config_dir: Path | None, home: Path | None, warnings: list[str]) 
         layer["identity"] = (_below(path.parent, found.identity, home), where)
     if found.trust is not None:
         layer["trust"] = (_below(path.parent, found.trust, home), where)
+    if found.audit is not None:
+        layer["audit"] = (_audit(path.parent, found.audit, home), where)
     if found.allow is not None:
         layer["allow"] = (found.allow, where)
     if found.passphrase_file is not None:

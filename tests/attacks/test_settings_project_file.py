@@ -18,6 +18,7 @@ FORBIDDEN = [
     'identity = "/tmp/evil.json"',
     'trust = "evil-trust.json"',
     'env = "dev"',
+    'audit = "stdout"',
     'state_dir = "/tmp"',
     'config_dir = "."',
     '[allow]\nformats = ["pickle"]',
@@ -55,7 +56,7 @@ def refusal_of(folder: Path, content: bytes) -> Malformed:
 
 
 def test_as_many_attempts_run_as_are_listed() -> None:
-    assert len(FORBIDDEN) == 26
+    assert len(FORBIDDEN) == 27
 
 
 @pytest.mark.parametrize("content", FORBIDDEN)

@@ -2,12 +2,14 @@
 
 import copy
 import errno
+import hmac
 import os
 import stat
 import threading
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vault.core import ed25519, limits
 from vault.core.identity_format import Argon2idCost
@@ -267,6 +269,20 @@ def test_an_identity_does_not_leave_the_process_by_accident() -> None:
         copy.copy(made())
     with pytest.raises(TypeError):
         copy.deepcopy(made())
+
+
+def test_a_key_for_another_purpose_tells_nothing_of_the_identity() -> None:
+    ana = made()
+    seed = ana._private.private_bytes_raw()
+    extracted = hmac.digest(bytes(32), seed, "sha256")  # RFC 5869, without salt
+    expected = Ed25519PrivateKey.from_private_bytes(hmac.digest(extracted, b"log\x00a\x01", "sha256"))
+    derived = ana.derive(b"log\x00a")
+    assert derived.public == expected.public_key().public_bytes_raw()
+    assert ed25519.verify(derived.public, derived.sign(b"m"), b"m")
+    assert len({ana.public, derived.public, ana.derive(b"log\x00b").public}) == 3
+    assert "rivate" not in repr(derived)
+    with pytest.raises(TypeError):
+        copy.copy(derived)
 
 
 # --- another passphrase ---

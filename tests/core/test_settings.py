@@ -142,6 +142,7 @@ def test_the_user_may_set_everything(home: Path) -> None:
         identity = "keys/ana.json"
         trust = "~/trust.json"
         env = "staging"
+        audit = "records"
         [allow]
         formats = ["joblib"]
         skops_types = ["my.Type"]
@@ -161,6 +162,7 @@ def test_the_user_may_set_everything(home: Path) -> None:
     assert settings.identity == path.parent / "keys" / "ana.json"
     assert settings.trust == home / "trust.json"
     assert settings.env == "staging"
+    assert settings.audit == path.parent / "records"
     assert settings.allow == Allowance(
         frozenset({"joblib"}),
         frozenset({"my.Type"}),
@@ -170,8 +172,16 @@ def test_the_user_may_set_everything(home: Path) -> None:
     )
     assert settings.passphrase == PassphraseSettings(command=("pass", "show", "mvault"))
     assert settings.display == Display("never", False, True)
-    names = ("vault", "identity", "trust", "env", "allow", "passphrase", "color", "progress", "json")
+    names = ("vault", "identity", "trust", "env", "audit", "allow", "passphrase", "color", "progress", "json")
     assert {settings.source(name) for name in names} == {str(path)}
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("store", "store"), ("stdout", "stdout"), ("/var/lib/audit", Path("/var/lib/audit")), ("", None)],
+)
+def test_records_go_to_the_store_to_stdout_or_to_a_folder(home: Path, given: str, meant: object) -> None:
+    assert load(home, environ={"MVAULT_AUDIT": given}).audit == meant
 
 
 def test_an_allowance_leaves_the_shipped_limit_where_it_says_nothing(home: Path) -> None:

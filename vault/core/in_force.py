@@ -7,19 +7,25 @@ newest policy, and what its environment requires verifies. Anything else is
 says that the policy itself is being withheld (`check_policy`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from vault.core import envelope, manifest, names, policy, records
 from vault.core.names import Digest, Environment, Model, Principal, Slot, Version
-from vault.core.policy import ApprovalRule, Member, Policy, PolicyId
+from vault.core.policy import ApprovalRule, Key, LogHead, Member, Policy, PolicyId
 from vault.core.records import Adoption, Approval, ChannelRecord, SealingRecord
 from vault.core.trust import Skipped
 from vault.errors import DigestMismatch, Refused, Rollback, UntrustedSigner
 
 T = TypeVar("T")
 Order = tuple[int, int]  # (era, number): what decides which of two records is the later
+Proved = Callable[[Digest, LogHead], bool]  # whether a log had a document by its digest when it had that head
+
+
+def unproved(_: Digest, __: LogHead) -> bool:
+    """Say, where no log can be read, that nothing was in one."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class Context:
     vault: Digest
     policy: Policy
     policy_id: PolicyId
+    proved: Proved = unproved
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +87,35 @@ def check_policy(context: Context, made_under: PolicyId, subject: str) -> None:
 
 
 def attribute(context: Context, data: bytes, kind: str, subject: str) -> Attributed:
-    """Verify a document's signatures against the keys that count; give the principals behind them.
+    """Verify a document's signatures against the keys that count for it; give the principals behind them.
+
+    A retired key counts for what a log had before the key's `until`.
 
     Raises:
         Refused: malformed, unsigned, or signed by nobody whom the policy knows.
     """
     sealed = envelope.parse(data, kind=kind, subject=subject)
-    keys = envelope.require_signer(sealed, context.policy.counting_keys(), subject)
+    counting = {**context.policy.counting_keys(), **_retired(context, sealed)}
+    keys = envelope.require_signer(sealed, counting, subject)
     holders = {holder.name: holder for key_id in keys if (holder := context.policy.holder(key_id))}
     return Attributed(sealed, keys, tuple(holders[name] for name in sorted(holders)))
+
+
+def _retired(context: Context, sealed: envelope.Envelope) -> Mapping[Digest, bytes]:
+    """Give the retired keys that signed a document before they were retired, as the log proves."""
+    heads: dict[Digest, tuple[Key, LogHead]] = {}
+    for entry in sealed.signatures:
+        key = context.policy.key(entry.key_id)
+        if key is not None and key.until is not None and not key.revoked:
+            heads[key.key_id] = key, key.until
+    if not heads:
+        return {}
+    signed = envelope.signers(sealed, {key_id: key.public for key_id, (key, _) in heads.items()})
+    return {
+        key_id: heads[key_id][0].public
+        for key_id in signed
+        if context.proved(sealed.digest, heads[key_id][1])
+    }
 
 
 def _misplaced(subject: str, what: str) -> DigestMismatch:

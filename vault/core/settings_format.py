@@ -42,6 +42,7 @@ class UserFile:
     identity: str | None
     trust: str | None
     env: str | None
+    audit: str | None
     allow: Allowance | None
     passphrase_file: str | None
     passphrase_command: tuple[str, ...] | None
@@ -95,6 +96,7 @@ def parse_user(data: bytes, subject: str) -> UserFile:
         identity=table.text("identity"),
         trust=table.text("trust"),
         env=table.text("env"),
+        audit=table.text("audit"),
         allow=allow,
         passphrase_file=passphrase_file,
         passphrase_command=passphrase_command,

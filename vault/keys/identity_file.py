@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from vault.core import ed25519, identity_format, limits, names
 from vault.core.identity_format import Argon2idCost, IdentityDocument, Protection, Secrets
@@ -69,9 +71,35 @@ class Identity:
         """Return the Ed25519 signature of `message`, 64 bytes."""
         return self._private.sign(message)
 
+    def derive(self, info: bytes) -> "DerivedKey":
+        """Give the Ed25519 key that belongs to this identity for one purpose, as `info` spells it.
+
+        HKDF-SHA256 (RFC 5869) of the signing key's seed, without salt, 32 bytes: another key for each
+        `info`, none of which tells of another or of the seed.
+        """
+        seed = HKDF(SHA256(), ed25519.SEED_BYTES, None, info).derive(self._private.private_bytes_raw())
+        private = Ed25519PrivateKey.from_private_bytes(seed)
+        return DerivedKey(private.public_key().public_bytes_raw(), private)
+
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied to a file or another process by accident."""
         raise TypeError("An identity holds private keys and is not serialised; use save")
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedKey:
+    """A key that an identity has for one purpose; it shows no secret when printed."""
+
+    public: bytes  # 32 bytes
+    _private: Ed25519PrivateKey = field(repr=False, compare=False)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature of `message`, 64 bytes."""
+        return self._private.sign(message)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied to a file or another process by accident."""
+        raise TypeError("A derived key is not serialised; derive it again")
 
 
 def new(name: str, *, random: Random, now: int, age_identity: str, age_recipient: str) -> Identity:

@@ -40,10 +40,12 @@ class ChannelVerbs:
         env: str,
         slot: str | None = None,
         replacement: str | int | None = None,
+        again: bool = False,
     ) -> "Withdrawal":
         """Keep a version out of an environment, in every slot; `replacement` is promoted in its place.
 
-        With `slot` the replacement takes its place in that slot only.
+        With `slot` the replacement takes its place in that slot only. With `again` this identity
+        signs a withdrawal that somebody else, who is to leave, has signed before.
 
         Raises:
             AccessDenied, Refused: not by this identity, or not this replacement.
@@ -59,6 +61,7 @@ class ChannelVerbs:
             given(names.environment, env),
             None if slot is None else given(names.slot, slot),
             version_of(replacement),
+            again=again,
         )
 
     def rollback(

@@ -21,6 +21,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "malformed-identity": "an identity file is not one, or was damaged",
         "malformed-archive": "a zip container is damaged, ambiguous or over a limit",
         "malformed-trust": "a trust file is not one, or was damaged",
+        "malformed-log": "a commit, checkpoint, tile or proof of an audit log cannot be parsed",
         "too-large": "an object is larger than the limit for its kind, or than its record says",
         "wrong-payload-type": "an envelope holds another kind of document than its place says",
         # Signatures and the people behind them.
@@ -40,6 +41,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "barred": "the version was withdrawn from this environment",
         "approvals-missing": "too few different people have approved this version for this environment",
         "outage": "a change of policy would stop channels that are in use",
+        "withdrawal-lapses": "a change of policy would let versions back in that were withdrawn",
         "requirement-unsupported": "the environment requires something that this release cannot check",
         # Formats.
         "format-refused": "the format is not allowed here, or content, extension and record disagree",
@@ -58,6 +60,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "memory-damaged": "this client's memory of the vault cannot be read",
         "not-trusted": "this location is not trusted on this machine",
         "log-inconsistent": "a log does not extend what was seen of it",
+        "not-logged": "there is no proof that this was logged, or the proof does not hold",
+        "not-witnessed": "too few independent witnesses have cosigned the log",
         # Not refusals.
         "not-found": "there is no such thing",
         "no-such-vault": "there is no vault at this location",

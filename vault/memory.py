@@ -1,34 +1,18 @@
 """Keep what this client remembers: its memory of each vault, and the locations that it trusts.
 
-Both files are changed under a lock on a side file: read again, merge, write
-aside, fsync, rename, fsync the folder. A kill leaves the old file or the new.
-A file that was put back to an older state as a whole cannot be told from a
-client that has seen less.
+Both files are changed under a lock on a side file. A file that was put back to
+an older state as a whole cannot be told from a client that has seen less.
 """
 
-import errno
-import fcntl
-import os
-import stat
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
-from vault.core import limits, memory_format, names
+from vault.core import limits, memory_format, memory_journal, names
 from vault.core.memory_format import Memory, Pin
-from vault.errors import Conflict, Unavailable
-
-_LOCK_SECONDS: Final = 30.0
-_LOCK_PAUSE: Final = 0.005
-_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-_Stamp = tuple[
-    int, int, int, int
-]  # device, inode, modification time, size: what tells one file from the next
+from vault.core.memory_journal import Stored
+from vault.errors import Conflict, Refused, Unavailable
+from vault.locked_file import READ_ONLY, LockedFile, Stamp, unwritable
 
 
 class ClientMemory:
@@ -50,10 +34,11 @@ class ClientMemory:
         if floor is not None and floor.vault != vault:
             raise ValueError("The floor is of another vault")
         self._vault = names.digest(vault)
-        self._file = None if state_dir is None else _LockedFile(state_dir / "memory" / f"{vault}.json")
-        self._stamp: _Stamp | None = None
-        self._stored = Memory(vault)  # what the file holds
-        self._known = floor or self._stored  # that, the floor, and what this process has seen
+        self._file = None if state_dir is None else LockedFile(state_dir / "memory" / f"{vault}.json")
+        self._stamp: Stamp | None = None
+        self._stored: Stored | None = None  # what the file holds; None if there is none
+        self._known = floor or Memory(vault)  # that, the floor, and what this process has seen
+        self._synced = True  # whether all of it that the file holds is known to be on the disk
         self._lock = threading.Lock()
         self._durable = self._file is not None
 
@@ -90,35 +75,86 @@ class ClientMemory:
         """
         with self._lock:
             self._refresh()
-            self._known = memory_format.merge(self._known, seen)
-            if self._file is not None and self._known is not self._stored and self._durable:
-                self._store(self._file)
+            known = self._known
+            after = memory_format.merge(known, seen)
+            try:
+                if self._file is not None and self._durable:
+                    self._keep(self._file, seen, after)
+            finally:
+                if self._known is known:
+                    self._known = after  # whatever became of the file
 
     def _refresh(self) -> None:
         """Take in what other processes wrote."""
-        if self._file is not None and self._file.stamp() != self._stamp:
-            self._take(self._file)
-
-    def _take(self, file: "_LockedFile") -> None:
-        data, stamp = file.read(limits.MEMORY_BYTES)
-        stored = Memory(self._vault)
-        if data is not None:
-            stored = memory_format.parse(data, self._vault, str(file.path))
-            self._known = memory_format.merge(stored, self._known)
+        if self._file is None or self._file.stamp() == self._stamp:
+            return
+        found = self._read_added(self._file)
+        if found is None:
+            data, stamp = self._file.read(limits.MEMORY_BYTES)
+            stored = None if data is None else memory_journal.parse(data, self._vault, str(self._file.path))
+        else:
+            stored, stamp = found
+        if stored is not None:
+            only_more = found is not None and self._holds(self._known)
+            self._known = stored.memory if only_more else memory_format.merge(stored.memory, self._known)
         self._stored, self._stamp = stored, stamp  # only now: what is refused once is refused again
+        self._synced = stored is None or not stored.lines
 
-    def _store(self, file: "_LockedFile") -> None:
+    def _read_added(self, file: LockedFile) -> tuple[Stored, Stamp] | None:
+        """Read the lines that were added to the file as it is known; None if it is not that any more."""
+        if self._stored is None or self._stamp is None or not self._stored.open:
+            return None
+        data, stamp = file.read(limits.MEMORY_BYTES, start=self._stored.end)
+        if not data or stamp is None or stamp[:2] != self._stamp[:2]:
+            return None
         try:
-            with file.locked():
-                if file.stamp() != self._stamp:
-                    self._take(file)
-                if self._known is not self._stored:
-                    self._stamp = file.replace(memory_format.encode(self._known))
-                    self._stored = self._known
+            stored = memory_journal.extend(self._stored, data, str(file.path))
+        except Refused:
+            return None
+        return (stored, stamp) if stored.open else None
+
+    def _holds(self, memory: Memory) -> bool:
+        """Tell whether the file holds a memory, and nothing else."""
+        return self._stored is not None and memory is self._stored.memory
+
+    def _keep(self, file: LockedFile, seen: Memory, after: Memory) -> None:
+        """See that what was seen is in the file and on the disk; `after` is what was known, and that."""
+        try:
+            if self._holds(after):
+                self._sync(file)
+            else:
+                with file.locked():
+                    self._write(file, seen, after)
         except OSError as error:
-            if error.errno not in _READ_ONLY:
-                raise _unwritable(file.path, error) from None
+            if error.errno not in READ_ONLY:
+                raise unwritable(file.path, error) from None
             self._durable = False
+
+    def _write(self, file: LockedFile, seen: Memory, after: Memory) -> None:
+        """Add a line to the file, or write all that is known where a line will not do."""
+        before = self._known
+        self._refresh()
+        if self._known is not before:
+            before = self._known
+            after = memory_format.merge(before, seen)
+        self._known = after
+        if self._holds(self._known):
+            self._sync(file)
+            return
+        added = None
+        if self._stored is not None and self._holds(before):
+            added = memory_journal.line(self._stored, seen, self._known)
+        stamp = None if added is None or self._stamp is None else file.append(added[0], self._stamp)
+        if added is None or stamp is None:
+            added = memory_journal.whole(self._known)
+            stamp = file.replace(added[0])
+        self._stored, self._stamp, self._synced = added[1], stamp, True
+
+    def _sync(self, file: LockedFile) -> None:
+        """See that what was read is on the disk: another process added it, and may not have come to that."""
+        if not self._synced:
+            file.sync()
+            self._synced = True
 
 
 class Pins:
@@ -126,7 +162,7 @@ class Pins:
 
     def __init__(self, config_dir: Path | None) -> None:
         """Keep them below `config_dir`; without one there are none."""
-        self._file = None if config_dir is None else _LockedFile(config_dir / "trusted.json")
+        self._file = None if config_dir is None else LockedFile(config_dir / "trusted.json")
 
     def all(self) -> Mapping[str, Pin]:
         """Return every trusted location and its pin.
@@ -194,105 +230,11 @@ class Pins:
                     raise _no_place(f"{self._file.path} has {limits.PINS:,} entries already")
                 self._file.replace(memory_format.encode_pins({**pins, location: wanted}))
         except OSError as error:
-            raise _unwritable(self._file.path, error) from None
+            raise unwritable(self._file.path, error) from None
         return wanted
 
 
-class _LockedFile:
-    """One small file that several processes replace, one after another."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def stamp(self) -> _Stamp | None:
-        """Return what changes whenever the file is replaced; None if there is none.
-
-        A folder that this user may not look into counts as none: a container
-        often gives a HOME that is somebody else's.
-        """
-        try:
-            return _stamp(os.stat(self.path))
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            return None
-        except OSError as error:
-            raise _unreadable(self.path, error) from None
-
-    def read(self, limit: int) -> tuple[bytes | None, _Stamp | None]:
-        """Return the bytes and their stamp; None and None if there is no file, or it is out of reach."""
-        if self.stamp() is None:
-            return None, None
-        try:
-            # O_NONBLOCK: a pipe put where the file belongs must not hang the reader.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return None, None
-        except OSError as error:
-            raise memory_format.damaged(str(self.path), f"{error.strerror}.") from None
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise memory_format.damaged(str(self.path), "It is not a regular file.")
-            if status.st_size > limit:
-                raise memory_format.damaged(str(self.path), f"It is larger than {limit:,} bytes.")
-            with open(descriptor, "rb", closefd=False) as file:
-                return file.read(status.st_size + 1), _stamp(status)
-        except OSError as error:
-            raise _unreadable(self.path, error) from None
-        finally:
-            os.close(descriptor)
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock beside the file; the folder is made if need be."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self.path.with_suffix(".lock"), flags, 0o600)
-        try:
-            deadline = time.monotonic() + _LOCK_SECONDS
-            while not _lock(descriptor):
-                if time.monotonic() > deadline:
-                    raise Unavailable(
-                        f"{self.path} has been locked by another process for {_LOCK_SECONDS:g} seconds.",
-                        subject=str(self.path),
-                        hint="Try again; if it stays so, look for a process that hangs.",
-                    )
-                time.sleep(_LOCK_PAUSE)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def replace(self, data: bytes) -> _Stamp:
-        """Put new content in place, durably. The caller holds the lock, so one name for drafts is enough."""
-        draft = self.path.with_suffix(".tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(draft, flags, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-            status = os.fstat(descriptor)
-        os.replace(draft, self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return _stamp(status)
-
-
-def _stamp(status: os.stat_result) -> _Stamp:
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _parse_pins(data: bytes, file: _LockedFile) -> dict[str, Pin]:
+def _parse_pins(data: bytes, file: LockedFile) -> dict[str, Pin]:
     return memory_format.parse_pins(data, str(file.path))
 
 
@@ -310,21 +252,4 @@ def _no_place(reason: str) -> Unavailable:
         f"{reason}.",
         code="storage-denied",
         hint="Set MVAULT_CONFIG_DIR to a folder that you may write to, or MVAULT_TRUST to a trust file.",
-    )
-
-
-def _unreadable(path: Path, error: OSError) -> Unavailable:
-    return Unavailable(
-        f"{path} cannot be read now: {error.strerror}.",
-        subject=str(path),
-        hint="Look after that disk, then try again.",
-    )
-
-
-def _unwritable(path: Path, error: OSError) -> Unavailable:
-    return Unavailable(
-        f"{path} was not written: {error.strerror}.",
-        code="storage-full" if error.errno in _FULL else "storage-denied",
-        subject=str(path),
-        hint="Make room there or correct its permissions, then try again.",
     )

@@ -182,7 +182,9 @@ class Vault(ChannelVerbs):
             Refused: a step of the admission failed; nothing was deserialized.
             NotFound, Unavailable, NoUsableKey, MissingLibrary.
         """
-        return self.load_package(reference, **options).model
+        from vault.actions import loading
+
+        return loading.load_model(self._session, reference_of(reference), options)
 
     def load_package(self, reference: str | Reference, **options: Any) -> "LoadedPackage":
         """Verify and open a package: `.model`, `.artifacts`, `.features`, `.files`, `.metadata`, `.align`.
@@ -349,8 +351,12 @@ class Vault(ChannelVerbs):
 
         return access_rotate.rotate(self._session, given(names.environment, env), deep=deep, **options)
 
-    def renew(self, *environments: str, valid_days: int = 7, within_days: int = 30) -> "Renewal":
-        """Attest what every channel of these, or all, environments came to; tell what expires soon.
+    def renew(
+        self, *environments: str, valid_days: int = 7, within_days: int = 30, **options: Any
+    ) -> "Renewal":
+        """Attest what the channels of these, or all, environments came to; renew root and policy if due.
+
+        `options`: `folder` for drafts that others must sign, `dry_run`; see `renewing.renew`.
 
         Raises:
             AccessDenied: this identity may not `attest` there.
@@ -359,7 +365,9 @@ class Vault(ChannelVerbs):
         from vault.actions import renewing
 
         places = [given(names.environment, name) for name in environments]
-        return renewing.renew(self._session, places, valid_days=valid_days, within_days=within_days)
+        return renewing.renew(
+            self._session, places, valid_days=valid_days, within_days=within_days, **options
+        )
 
     def doctor(self, *, as_loader: str | Reference | None = None) -> "Diagnosis":
         """Look whether everything is as a load needs it; `as_loader` goes through every check of a load."""

@@ -1,7 +1,8 @@
 """Change real LightGBM and XGBoost files, and run in this process what the static stage lets through.
 
-Meant for a child: `python -m tests.attacks.boosting_mutations FILE KIND SEED COUNT` prints how many
-mutants were refused, and how many were loaded and predicted with. A crash ends the child.
+Meant for a child: `python -m tests.attacks.boosting_mutations SEED COUNT FILE…` prints for each file,
+whose name begins with its kind, how many mutants were refused, and how many were loaded and predicted
+with. A crash ends the child, after the line of the file before.
 """
 
 import contextlib
@@ -127,17 +128,18 @@ def attempt(kind: str, data: bytes) -> bool:
 
 
 def main() -> None:
-    """Run `COUNT` mutants of `FILE`."""
-    file, kind, seed, count = sys.argv[1:]
-    data = Path(file).read_bytes()
+    """Run `COUNT` mutants of every `FILE`."""
+    seed, count, *files = sys.argv[1:]
     warnings.simplefilter("ignore")
-    passed = 0
-    for number in range(int(seed), int(seed) + int(count)):
-        dice = random.Random(number)
-        mutant = text(data, dice) if kind == "lightgbm" else binary(data, dice)
-        Path(file + ".last").write_bytes(mutant)
-        passed += attempt(kind, mutant)
-    print(f"{int(count) - passed} refused, {passed} loaded")
+    for file in map(Path, files):
+        data, kind = file.read_bytes(), file.name.partition("-")[0]
+        passed = 0
+        for number in range(int(seed), int(seed) + int(count)):
+            dice = random.Random(number)
+            mutant = text(data, dice) if kind == "lightgbm" else binary(data, dice)
+            file.with_suffix(".last").write_bytes(mutant)
+            passed += attempt(kind, mutant)
+        print(f"{file.name}: {int(count) - passed} refused, {passed} loaded", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Take hostile files through every stage in a child of their own, and tell what happened there.
 
-    python -m tests.attacks.deserialization_cell    reads lines of JSON, see `Attack`
+    python -m tests.attacks.deserialization_cell    reads lines of JSON, see `Cell.attacks`
 
 The process imports the libraries once and forks for each attack. The fork
 records audit events, and ends; a crash is the fork's. `Cell` is the other end.
@@ -94,16 +94,25 @@ class Cell:
         Its signer pins whatever it names. The operator allows what is shipped and `names`. `folder`
         is where the fork works, and comes first on its path of modules, as in `python script.py`.
         """
+        return self.attacks(path, [data], names=names, folder=folder)[0]
+
+    def attacks(
+        self, path: str, files: Iterable[bytes], *, names: Iterable[str] = (), folder: Path | None = None
+    ) -> list[Told]:
+        """Let one fork load files one after the other: many forks take longer than what is tried there.
+
+        What the first does is seen although the second would do it too; a crash is told of them all.
+        """
         asked = {
             "path": path,
-            "data": base64.b64encode(data).decode(),
+            "files": [base64.b64encode(data).decode() for data in files],
             "names": sorted(names),
             "folder": None if folder is None else str(folder),
         }
         pipe = _open(self._process.stdin)
         pipe.write(json.dumps(asked) + "\n")
         pipe.flush()
-        return Told(**json.loads(_open(self._process.stdout).readline()))
+        return [Told(**told) for told in json.loads(_open(self._process.stdout).readline())]
 
 
 def _open(pipe: IO[str] | None) -> IO[str]:
@@ -112,7 +121,24 @@ def _open(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-def _run(asked: dict[str, Any]) -> Told:
+class _Watch:
+    """Records audit events while it is on; a hook cannot be removed, so a process has one."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.events: list[tuple[str, Any]] = []
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, arguments: Any) -> None:
+        if self.on and event not in _NOISE:
+            importing = event == "marshal.loads" and sys._getframe(1).f_code.co_filename.startswith(
+                "<frozen import"
+            )
+            if not importing:
+                self.events.append((event, arguments))
+
+
+def _run(path: str, data: bytes, names: frozenset[str], watch: _Watch) -> Told:
     """Take one file through the static stage, the loader and the inspection."""
     from vault.core import inspection, pickle_trace, skops_walk, static_stage
     from vault.core.allowance import Allowance
@@ -122,7 +148,6 @@ def _run(asked: dict[str, Any]) -> Told:
     from vault.errors import Refused
     from vault.loaders import onnx, pickle_gate, skops
 
-    path, data, names = asked["path"], base64.b64decode(asked["data"]), frozenset(asked["names"])
     kind, view = by_extension(path), memoryview(data)
     pickles = DEFAULT_PICKLE_GLOBALS | names
     types = DEFAULT_SKOPS_TYPES | names
@@ -158,29 +183,22 @@ def _run(asked: dict[str, Any]) -> Told:
             return type(error).__name__
         return "passed"
 
-    events: list[tuple[str, Any]] = []
-    watching = [True]
-
-    def hook(event: str, arguments: Any) -> None:
-        importing = event == "marshal.loads" and sys._getframe(1).f_code.co_filename.startswith(
-            "<frozen import"
-        )
-        if watching[0] and not importing and event not in _NOISE:
-            events.append((event, arguments))
-
     before = set(sys.modules)
-    sys.addaudithook(hook)
+    events = watch.events = []
+    watch.on = True
     first = code(static)
+    watch.on = False
     silent = [f"{event} {str(arguments)[:200]}" for event, arguments in events]
+    watch.on = True
     second = code(load) if first == "passed" or kind in ("pickle", "joblib", "skops") else first
-    watching[0] = False
+    watch.on = False
     effects = [
         f"{event} {str(arguments)[:200]}" for event, arguments in events if _is_effect(event, arguments)
     ]
-    watching[0] = True
     count = len(events)
+    watch.on = True
     verdict = inspection.inspect_bytes(path, data).verdict
-    watching[0] = False
+    watch.on = False
     silent += [f"{event} {str(arguments)[:200]}" for event, arguments in events[count:]]
     return Told(first, second, silent, effects, sorted(set(sys.modules) - before), verdict, message)
 
@@ -197,7 +215,12 @@ def _is_effect(event: str, arguments: Any) -> bool:
     return event.startswith(_EFFECTS) and event not in _HARMLESS
 
 
-def _answer(asked: dict[str, Any]) -> Told:
+def _run_each(asked: dict[str, Any]) -> list[Told]:
+    watch, names = _Watch(), frozenset(asked["names"])
+    return [_run(asked["path"], base64.b64decode(data), names, watch) for data in asked["files"]]
+
+
+def _answer(asked: dict[str, Any]) -> list[Told]:
     """Fork, and wait for what the fork tells or for its end."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -207,7 +230,8 @@ def _answer(asked: dict[str, Any]) -> Told:
             if asked["folder"] is not None:
                 os.chdir(asked["folder"])
                 sys.path.insert(0, asked["folder"])
-            os.write(writing, json.dumps(asdict(_run(asked))).encode())
+            with os.fdopen(writing, "wb", closefd=False) as answer:
+                answer.write(json.dumps([asdict(told) for told in _run_each(asked)]).encode())
         finally:
             os._exit(0)
     os.close(writing)
@@ -215,8 +239,8 @@ def _answer(asked: dict[str, Any]) -> Told:
         told = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status < 0 or not told:
-        return Told("crash", "crash", signal=-status)
-    return Told(**json.loads(told))
+        return [Told("crash", "crash", signal=-status)] * len(asked["files"])
+    return [Told(**one) for one in json.loads(told)]
 
 
 def _warm() -> None:
@@ -244,7 +268,7 @@ def main() -> None:
         os.dup2(2, 1)  # libraries print
         _warm()
         for line in sys.stdin:
-            answers.write(json.dumps(asdict(_answer(json.loads(line)))) + "\n")
+            answers.write(json.dumps([asdict(told) for told in _answer(json.loads(line))]) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,39 +1,19 @@
 """`kill -9` at every step of a rotation or a sync: everything loads, and the same command goes on."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.attacks.crash_child import told_by
+
 COMMITS = {"rotate": 7, "deep": 14, "sync": 1}
-
-
-def crash(verb: str, folder: Path, which: str) -> dict[str, Any]:
-    """Kill in a process of its own; give what came of it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.attacks.access_crash", verb, str(folder), which],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 @pytest.mark.parametrize("verb", COMMITS)
 def test_a_kill_before_or_after_any_object_appears_leaves_everything_loadable(
     verb: str, tmp_path: Path
 ) -> None:
-    found = crash(verb, tmp_path, "commits")
+    found = told_by("access_crash", verb, tmp_path, "commits")
     assert not found["wrong"], "\n".join(found["wrong"][:20])
     assert found["kills"] == 2 * COMMITS[verb]
 
@@ -41,6 +21,14 @@ def test_a_kill_before_or_after_any_object_appears_leaves_everything_loadable(
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", COMMITS)
 def test_a_kill_at_any_step_leaves_everything_loadable(verb: str, tmp_path: Path) -> None:
-    found = crash(verb, tmp_path, "all")
+    found = told_by("access_crash", verb, tmp_path, "all")
     assert not found["wrong"], "\n".join(found["wrong"][:20])
     assert found["kills"] == 2 * found["steps"]
+
+
+@pytest.mark.parametrize("verb", ["rotate", "deep"])
+@pytest.mark.parametrize("which", ["some", pytest.param("all", marks=pytest.mark.slow)])
+def test_a_kill_among_eight_threads_leaves_everything_loadable(which: str, verb: str, tmp_path: Path) -> None:
+    found = told_by("access_crash", verb, tmp_path, which, "8")
+    assert not found["wrong"], "\n".join(found["wrong"][:20])
+    assert found["kills"] >= (8 if which == "some" else found["steps"])

@@ -118,6 +118,7 @@ ANSWERS["a part larger than the answer"] = ANSWERS["no model"][:-1]
 LONG = {
     "predictions of nothing",
     "predictions that are too many",
+    "predictions that the model does not make",
     "one number for all rows",
     "rows of objects",
 }

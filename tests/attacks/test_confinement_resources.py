@@ -52,7 +52,7 @@ while True:
 )
 def test_what_does_not_end_is_ended(code: str, tmp_path: Path) -> None:
     started = time.monotonic()
-    error = attacked(tmp_path, code, seconds=2)
+    error = attacked(tmp_path, code, seconds=1)
     assert error.code == "conversion-failed"
     assert time.monotonic() - started < 15
 
@@ -110,7 +110,7 @@ def test_endless_messages_do_no_harm(tmp_path: Path) -> None:
     ],
 )
 def test_a_crash_is_a_refusal(code: str, message: str, tmp_path: Path) -> None:
-    error = attacked(tmp_path, code, seconds=5, memory=1 << 30)
+    error = attacked(tmp_path, code, seconds=2, memory=1 << 30)
     assert isinstance(error, FormatRefused)
     assert error.code == "conversion-failed"
     assert message in error.message

@@ -45,7 +45,13 @@ REPEATED: dict[str, Callable[[int], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", REPEATED)
+# Each refusal of another kind, and what takes longest before the limit of fields; the others: -m slow.
+QUICK = {"functions", "domains", "operators and domains", "dimensions", "opsets of many domains"}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in REPEATED]
+)
 def test_one_small_thing_as_often_as_it_fits_is_refused_within_seconds(name: str) -> None:
     data = REPEATED[name](SIZE)
     began = time.process_time()

@@ -15,7 +15,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from tests.core.archive_parts import tarred, zipped
 from vault.actions import inspecting
 from vault.core import limits, sarif
 from vault.core.inspection import Inspection
@@ -76,24 +76,6 @@ def inspected(path: Path, *, seconds: float = SECONDS) -> dict[str, Any]:
     assert found["events"] == []
     assert not (path.parent / "canary").exists()
     return found
-
-
-def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", method) as archive:
-        for name, content in members:
-            archive.writestr(name, content)
-    return packed.getvalue()
-
-
-def tarred(*members: tuple[str, bytes], mode: str = "w") -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]
-        for name, content in members:
-            header = tarfile.TarInfo(name)
-            header.size = len(content)
-            archive.addfile(header, io.BytesIO(content))
-    return packed.getvalue()
 
 
 def deflated_zeros(size: int) -> bytes:
@@ -217,6 +199,7 @@ SLOW = frozenset(
         "a tar.gz bomb",
         "a zip bomb",
         "an npz bomb",
+        "an opcode bomb",
         "an opcode bomb, unpacked",
         "an xz bomb",
         "overlapping zip members",

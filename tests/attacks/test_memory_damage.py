@@ -37,7 +37,9 @@ DAMAGED: list[bytes] = [
     b"{}",
     b"null",
     b"[" * 100_000,
-    GOOD + b"\n",
+    GOOD + b" ",
+    GOOD + b"\n\n",
+    GOOD + b"\n{}\n",
     b" " + GOOD,
     GOOD.replace(VAULT.encode(), OTHER.encode()),
     altered(vault=OTHER),
@@ -74,7 +76,7 @@ def refusal_of(call: Callable[[], object], path: Path) -> Refused:
 
 
 def test_as_many_damages_run_as_are_listed() -> None:
-    assert len(DAMAGED) == 28
+    assert len(DAMAGED) == 30
 
 
 @pytest.mark.parametrize("data", DAMAGED, ids=range(len(DAMAGED)))

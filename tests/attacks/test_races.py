@@ -1,32 +1,10 @@
 """Several processes at once: one wins each name, the others are told, and nobody sees a false rollback."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
-
-
-def race(verb: str, folder: Path) -> dict[str, Any]:
-    """Run a race in processes of its own; give what came of it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.attacks.vault_race", verb, str(folder)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
+from tests.attacks.crash_child import told_by
 
 TURNS = [0, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, 10))]
 
@@ -35,7 +13,7 @@ TURNS = [0, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, 10
 def test_eight_who_publish_the_same_model_at_once_get_eight_answers_and_no_version_twice(
     turn: int, tmp_path: Path
 ) -> None:
-    found = race("push", tmp_path)
+    found = told_by("vault_race", "push", tmp_path)
     assert not found["wrong"], (turn, found["wrong"])
     won = [entry["result"] for entry in found["results"] if "result" in entry]
     assert won
@@ -49,7 +27,7 @@ def test_eight_who_publish_the_same_model_at_once_get_eight_answers_and_no_versi
 def test_eight_who_promote_at_once_make_one_chain_in_which_each_number_has_one_winner(
     turn: int, tmp_path: Path
 ) -> None:
-    found = race("promote", tmp_path)
+    found = told_by("vault_race", "promote", tmp_path)
     answers = [answer for entry in found["results"] for answer in entry.get("result", [entry])]
     assert all(isinstance(answer, int) or answer == "conflict" for answer in answers), (turn, answers)
     chain = found["chain"]
@@ -64,7 +42,7 @@ def test_eight_who_promote_at_once_make_one_chain_in_which_each_number_has_one_w
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_loading_while_others_promote_and_publish_is_never_refused(turn: int, tmp_path: Path) -> None:
-    found = race("load", tmp_path)
+    found = told_by("vault_race", "load", tmp_path)
     assert not [entry for entry in found["results"] if "error" in entry], (turn, found["results"])
     writer, *loaders = (entry["result"] for entry in found["results"])
     assert writer == 12
@@ -76,7 +54,7 @@ def test_loading_while_others_promote_and_publish_is_never_refused(turn: int, tm
 def test_a_withdrawal_while_others_promote_keeps_the_version_out_of_every_slot(
     turn: int, tmp_path: Path
 ) -> None:
-    found = race("withdraw", tmp_path)
+    found = told_by("vault_race", "withdraw", tmp_path)
     answers = [answer for entry in found["results"] for answer in entry.get("result", [entry])]
     assert all(isinstance(answer, bool | int) or answer == "conflict" for answer in answers), (turn, answers)
     barred, *channels = found["seen"]
@@ -88,9 +66,35 @@ def test_a_withdrawal_while_others_promote_keeps_the_version_out_of_every_slot(
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_everybody_may_approve_at_once_and_the_promotion_waits_for_two(turn: int, tmp_path: Path) -> None:
-    found = race("approve", tmp_path)
+    found = told_by("vault_race", "approve", tmp_path)
     assert [entry["result"][:2] for entry in found["results"]] == [[False, True]] * 4, turn
     assert found["results"][3]["result"][2:] == [1]
     assert found["votes"] == 4
     assert found["loads"]
+    assert found["whole"]
+
+
+ROUNDS = ["5", pytest.param("100", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_of_four_who_apply_policies_of_two_numbers_at_once_one_wins_and_the_others_are_told(
+    rounds: str, tmp_path: Path
+) -> None:
+    found = told_by("vault_race", "apply", tmp_path, rounds)
+    assert found["wrong"] == []
+    assert found["told"] == 3 * int(rounds)
+    assert found["version"] > int(rounds)
+    assert found["whole"]
+
+
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_promoting_and_loading_go_on_while_policies_are_applied(rounds: str, tmp_path: Path) -> None:
+    found = told_by("vault_race", "govern", tmp_path, rounds)
+    assert not [entry for entry in found["results"] if "error" in entry], found["results"]
+    applied, promoted, *loaded = (entry["result"] for entry in found["results"])
+    assert applied == list(range(2, 2 + int(rounds)))
+    assert promoted == sorted(set(promoted))
+    assert promoted
+    assert all(answers and all(answers) for answers in loaded)
     assert found["whole"]

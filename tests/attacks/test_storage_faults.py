@@ -120,7 +120,7 @@ def test_a_promotion_that_fails_at_any_step_leaves_the_old_or_the_new_version(fa
     assert (new > 0) == (fault is Fault.AFTER)
 
 
-@pytest.mark.parametrize("ref", ["churn@prod", "churn:1", "churn"])
+@pytest.mark.parametrize("ref", ["churn@prod", "churn", pytest.param("churn:1", marks=pytest.mark.slow)])
 def test_a_load_that_fails_at_any_step_gives_nothing_and_can_be_repeated(ref: str) -> None:
     expected = SECOND if ref == "churn" else FIRST
     count = 0

@@ -1,6 +1,6 @@
 """Kill a writer at every step, in a process of its own.
 
-    python -m tests.attacks.vault_crash push|promote|approve|withdraw|rollback|adopt FOLDER all|changes
+    python -m tests.attacks.vault_crash push|promote|approve|withdraw|rollback|adopt FOLDER all|commits
 
 Prints one JSON object: how many times a writer was killed, what a new client saw afterwards and how
 often, and what was wrong. A child is forked for each step, so this process starts no threads itself
@@ -232,7 +232,7 @@ def litter(built: Built, folder: Path) -> list[str]:
 
 
 def run(verb: str, folder: Path, *, everything: bool) -> dict[str, object]:
-    """Kill a writer before and after every step, or every one that may change the store."""
+    """Kill a writer before and after every step, or those that make an object visible or take one away."""
     case = VERBS[verb]
     built = case.build()
     kills = 0
@@ -240,7 +240,7 @@ def run(verb: str, folder: Path, *, everything: bool) -> dict[str, object]:
     wrong: list[str] = []
     taken = steps(built, folder / "rehearsal", case.act)
     for step in taken:
-        if not (everything or step.changes):
+        if not (everything or step.verb in ("commit", "delete")):
             continue
         for when in ("before", "after"):
             place = folder / f"{step.index}-{when}"

@@ -1,6 +1,6 @@
 """Let several processes use one vault at once.
 
-    python -m tests.attacks.vault_race push|promote|load|withdraw|approve FOLDER
+    python -m tests.attacks.vault_race VERB FOLDER [ROUNDS]    # VERBS below
 
 Prints one JSON object. Children are forked from a process without threads, wait for each other, and write
 what became of them into files of their own.
@@ -11,21 +11,27 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from tests.attacks.vault_crash import client, on_disk
 from tests.attacks.vault_mixing import check, outcome
-from tests.builders import PROD, Built, reference, solo, team
+from tests.builders import PROD, Built, new_identity, reference, solo, team
 from vault import memory
-from vault.actions import approving, withdrawing
+from vault.actions import applying, approving, draft_files, drafting, withdrawing
+from vault.actions.draft_files import Draft
 from vault.core import envelope, records
+from vault.core.names import Digest, Principal
+from vault.core.policy import PERSON, Key, Member, Policy
 from vault.errors import Conflict, Refused, VaultError
 
 WRITERS: Final = 8
 LOADERS: Final = 3
 ROUNDS: Final = 12
 SECONDS: Final = 60
+RIVALS: Final = 4
+APPLIED = 5  # rounds of policies, or as many as the command says
 IN_PROD: Final = "channels/prod/main/churn/@/"
 
 
@@ -229,7 +235,99 @@ def approve(folder: Path) -> dict[str, Any]:
     return {"results": results, "votes": votes, "loads": loads, "whole": check(reader, data=False).whole}
 
 
-VERBS: Final = {"push": push, "promote": promote, "load": load, "withdraw": withdraw, "approve": approve}
+def apply(folder: Path) -> dict[str, Any]:
+    """Apply drafts that follow the same policy, under two numbers, at once; again and again."""
+    built = solo(seed="race")
+    place = folder / "vault"
+    on_disk(built, place, "")
+    wrong: list[str] = []
+    told = 0
+    for turn in range(APPLIED):
+        mine = client(built, place, f" round {turn}")
+        before = mine.policy
+        drafts = [_after(mine, before, turn, index) for index in range(RIVALS)]
+
+        def work(index: int, turn: int = turn, drafts: list[Draft] = drafts) -> int | None:
+            rival = client(built, place, f" rival {turn}/{index}")
+            return applying.apply(rival.session(), [drafts[index]]).policy
+
+        results = together(folder, RIVALS, work)
+        winners = [index for index, found in enumerate(results) if "result" in found]
+        told += sum(found.get("code") == "conflict" for found in results)
+        others = {found["code"] for found in results if "error" in found} - {"conflict"}
+        now = client(built, place, f" reader {turn}").policy_id
+        if others or [drafts[index].digest for index in winners] != [now.digest]:
+            wrong.append(f"round {turn}: {results}, and policy {now.version} is in force")
+    report = check(client(built, place, " reader"))
+    return {"wrong": wrong, "told": told, "whole": report.whole, "version": now.version}
+
+
+def _after(built: Built, before: Policy, turn: int, index: int) -> Draft:
+    """Draft and sign a policy with somebody new; every other one leaves out a number, as if it were taken."""
+    session = built.session()
+    base = session.trust()
+    name = Principal(f"p{turn}-{index}")
+    keys = new_identity(str(name), seed="race")
+    member = Member(
+        name,
+        PERSON,
+        (),
+        (),
+        None,
+        (Key(keys.public, Digest(keys.key_id), revoked=False, until=None),),
+        (),
+    )
+    changed = replace(before, members={**before.members, name: member})
+    document = drafting.next_policy(session, base, changed).document
+    if not isinstance(document, Policy):
+        raise TypeError("It is a policy.")
+    made = draft_files.of_policy(replace(document, version=document.version + index % 2))
+    return draft_files.with_signature(made, Digest(built.owner.key_id), built.owner.sign)
+
+
+def govern(folder: Path) -> dict[str, Any]:
+    """Promote and load without end while policies are applied."""
+    built = solo(seed="race")
+    for index in range(3):
+        built.publish(content(index))
+    built.promote("churn:3")
+    place = folder / "vault"
+    on_disk(built, place, "")
+    done = folder / "done"
+
+    def work(index: int) -> list[Any]:
+        mine = client(built, place, f" worker {index}")
+        found: list[Any] = []
+        until = time.monotonic() + SECONDS
+        try:
+            for turn in range(APPLIED):
+                if index == 0:
+                    draft = _after(mine, mine.policy, turn, 0)
+                    found.append(applying.apply(mine.session(), [draft]).policy)
+            while index and not done.exists() and time.monotonic() < until:
+                if index == 1:
+                    found.append(mine.promote(f"churn:{1 + len(found) % 2}").seq)
+                else:
+                    found.append(mine.read("churn@prod") in (content(0), content(1), content(2)))
+        finally:
+            if index == 0:
+                done.touch()
+        return found
+
+    results = together(folder, 4, work)
+    return {"results": results, "whole": check(client(built, place, " reader")).whole}
+
+
+VERBS: Final = {
+    "push": push,
+    "promote": promote,
+    "load": load,
+    "withdraw": withdraw,
+    "approve": approve,
+    "apply": apply,
+    "govern": govern,
+}
 
 if __name__ == "__main__":
+    APPLIED = int(sys.argv[3]) if len(sys.argv) > 3 else APPLIED
     print(json.dumps(VERBS[sys.argv[1]](Path(sys.argv[2]))))

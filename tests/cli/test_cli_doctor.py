@@ -154,10 +154,7 @@ def test_environments_tell_what_they_require_and_whether_their_heads_are_fresh(u
             if entry["level"] != "ok"
         }
 
-    unsupported = {
-        "dev": ("warning", "requirement-unsupported"),
-        "bank": ("warning", "requirement-unsupported"),
-    }
+    unsupported = {"dev": ("warning", "requirement-unsupported")}
     assert told() == {
         **unsupported,
         "heads of prod": ("warning", ""),

@@ -55,7 +55,7 @@ def test_what_cannot_be_read_is_unavailable_and_never_absent(
     }
     for verb, attempt in attempts.items():
         with monkeypatch.context() as patch:
-            fail(patch, "open", number, lambda path, *_, **__: path == "b")
+            fail(patch, "open", number, lambda path, *_, **__: os.path.basename(path) == "b")
             with pytest.raises(Unavailable) as caught:
                 attempt()
             assert caught.value.code == code, verb

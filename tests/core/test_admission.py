@@ -124,15 +124,6 @@ def demanding(built: Built, environment: Environment = PROD, **require: Any) -> 
     return {"environments": {**before, environment: replace(rule, require=replace(rule.require, **require))}}
 
 
-def test_step_1_stops_where_records_are_demanded_and_none_can_be_made_durable(built: Built) -> None:
-    with pytest.raises(AccessDenied) as caught:
-        resolve(built, **demanding(built, audit=True))
-    assert caught.value.code == "requirement-unsupported"
-    current = replace(built.policy, **demanding(built, audit=True))
-    found = (current, built.policy_id)
-    assert admission.resolve(built.trusted, found, PROD, Memory(built.vault), NOW, durable_audit=True)
-
-
 def test_memory_keeps_root_and_policy(built: Built) -> None:
     seen = admission.trust_seen(built.trusted, built.policy_id)
     assert seen.root == Mark(0, 1, built.vault)
@@ -280,8 +271,6 @@ NOTHING = {entry.name: getattr(policies.NO_REQUIREMENTS, entry.name) for entry i
 @pytest.mark.parametrize(
     "require",
     [
-        {"log": "witnessed"},
-        {"log": "unwitnessed"},
         {"load_test": True},
     ],
 )

@@ -56,3 +56,30 @@ def test_every_flipped_bit_of_a_signature_is_noticed() -> None:
 def test_a_signature_of_another_length_is_none(size: int) -> None:
     signature = (PRIVATE.sign(b"message") * 2)[:size]
     assert not ed25519.verify(RAW, signature, b"message")
+
+
+def test_what_verified_once_is_no_excuse_for_anything_else() -> None:
+    """Signatures that verified are remembered, by the key and by every byte."""
+    first, second = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    key = ed25519.PublicKey.parse(first.public_key().public_bytes_raw())
+    other = ed25519.PublicKey.parse(second.public_key().public_bytes_raw())
+    message = b"a message"
+    signature = first.sign(message)
+    for _ in range(2):
+        assert key.verify(signature, message)
+        assert not other.verify(signature, message)
+        assert not key.verify(signature, message + b"\0")
+        assert not key.verify(signature, message[:-1])
+        assert not key.verify(second.sign(message), message)
+        assert not key.verify(signature[:-1], message)
+        assert not key.verify(signature[:-1], signature[-1:] + message)
+
+
+def test_no_more_signatures_are_remembered_than_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ed25519, "_CACHED_SIGNATURES", 3)
+    private = Ed25519PrivateKey.generate()
+    key = ed25519.PublicKey.parse(private.public_key().public_bytes_raw())
+    for number in range(10):
+        message = bytes([number])
+        assert key.verify(private.sign(message), message)
+        assert len(ed25519._verified) <= 3 or number == 0

@@ -1,11 +1,11 @@
 """The walk over Keras weights: real files pass; links, data elsewhere, filters and damage do not."""
 
-import random
 import struct
 from collections.abc import Callable, Mapping
 
 import pytest
 
+from tests.core.changed_bytes import outcomes
 from tests.core.tensorflow_parts import (
     FLOAT,
     INTEGER,
@@ -279,19 +279,17 @@ def test_groups_may_not_be_nested_without_end() -> None:
 
 
 def test_changed_bytes_are_read_or_refused_and_nothing_else() -> None:
-    rng = random.Random(3)
     data = weights()
-    outcomes = set()
-    for _ in range(1_500):
-        changed = bytearray(data)
-        for _ in range(rng.randint(1, 4)):
-            changed[rng.randrange(len(data) // 2)] = rng.choice((0, 1, 8, 0x7F, 0xFF, rng.randrange(256)))
-        try:
-            hdf5_walk.walk(bytes(changed))
-            outcomes.add("read")
-        except FormatRefused:
-            outcomes.add("refused")
-    assert outcomes == {"read", "refused"}
+    seen = outcomes(
+        hdf5_walk.walk,
+        data,
+        rounds=1_500,
+        most=4,
+        value=lambda rng: rng.choice((0, 1, 8, 0x7F, 0xFF, rng.randrange(256))),
+        seed=3,
+        reach=len(data) // 2,
+    )
+    assert seen == {"read", "refused"}
     for size in range(0, len(data), 97):
         with pytest.raises(FormatRefused):
             hdf5_walk.walk(data[:size])

@@ -7,7 +7,6 @@ import lzma
 import os
 import pickle
 import struct
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.core.archive_parts import tarred, zipped
 from tests.core.test_formats import CONTENTS
 from vault.core import findings, inspection, limits, unpacking
 from vault.core.inspection import inspect_bytes
@@ -38,24 +38,6 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 ENDINGS = {"gzip": ".gz", "bzip2": ".bz2", "xz": ".xz", "lzma": ".lzma", "zlib": ".z"}
 
 
-def zipped(*members: tuple[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members:
-            archive.writestr(name, content)
-    return packed.getvalue()
-
-
-def tarred(*members: tuple[str, bytes], mode: str = "w") -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]
-        for name, content in members:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return packed.getvalue()
-
-
 def rules(found: inspection.Inspection) -> set[str]:
     return {entry.rule for entry in found.findings}
 
@@ -74,6 +56,39 @@ def test_the_members_of_a_tar_archive_are_inspected(mode: str) -> None:
     assert inspect_bytes("model.tgz", gzip.compress(tarred(("a.csv", b"x")))).members[0].path == "model.tar"
     for name in ("model.tbz2", "model.txz", "model.unknown"):
         assert inspect_bytes(name, gzip.compress(tarred(("a.csv", b"x")))).verdict == "data"
+
+
+def everyday(*members: tuple[str, bytes]) -> bytes:
+    """What `zip -r` writes: entries of folders, and times of members."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in members:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = (0o040755 << 16 | 0x10) if name.endswith("/") else 0o100644 << 16
+            info.extra = b"UT\x05\x00\x03\0\0\0\0"
+            archive.writestr(info, content)
+    return packed.getvalue()
+
+
+def test_an_everyday_zip_archive_with_folders_is_inspected() -> None:
+    fine = inspect_bytes("m.zip", everyday(("m/", b""), ("m/a.csv", b"x,y\n"), ("m/sub/", b"")))
+    assert (fine.format, fine.verdict) == ("zip", "data")
+    found = inspect_bytes("m.zip", everyday(("m/", b""), ("m/evil.pkl", EVIL)))
+    assert (found.format, found.verdict, SYSTEM in found.globals) == ("zip", "refused", True)
+    assert [entry.member for entry in found.findings if entry.rule == "forbidden-global"] == ["m/evil.pkl"]
+    assert inspect_bytes("m.zip", everyday(("m/", b"bytes"))).code == "malformed-archive"
+
+
+@pytest.mark.parametrize("name", ["m.skops", "m.npz", "m.keras", "m.bin", "m"])
+def test_an_everyday_zip_archive_is_no_model_and_nothing_under_another_name(name: str) -> None:
+    data = everyday(("m/", b""), ("m/a.csv", b"x,y\n"))
+    assert inspect_bytes(name, data).verdict == "refused"
+
+
+@pytest.mark.parametrize("member", ["schema.json", "archive/data.pkl", "a.npy"])
+def test_a_model_that_was_packed_anew_with_folders_is_refused(member: str) -> None:
+    found = inspect_bytes("m.zip", everyday(("m/", b""), (member, b"{}")))
+    assert (found.verdict, found.code) == ("refused", "malformed-archive")
 
 
 def test_a_finding_says_through_which_archives_it_was_met() -> None:

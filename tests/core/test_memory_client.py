@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from vault import memory as memory_module
-from vault.core import memory_format
+from vault import locked_file
+from vault.core import limits, memory_format
 from vault.core.memory_format import Mark, Memory
 from vault.errors import Conflict, Refused, Rollback, Unavailable
 from vault.memory import ClientMemory, Pins
@@ -208,7 +208,7 @@ def test_a_lock_that_is_never_released_is_unavailable(
 ) -> None:
     memory = ClientMemory(VAULT, tmp_path)
     memory.advance(seen(1))
-    monkeypatch.setattr(memory_module, "_LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(locked_file, "_LOCK_SECONDS", 0.05)
     with file_of(tmp_path).with_suffix(".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(Unavailable, match="locked"):
@@ -266,6 +266,155 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path: Path) -> None:
         [".json", ".lock"],
         [".json", ".lock", ".tmp"],
     )
+
+
+def test_a_client_adds_a_line_and_another_reads_no_more_than_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = ClientMemory(VAULT, tmp_path), ClientMemory(VAULT, tmp_path)
+    ours.advance(Memory(VAULT, channels={f"prod/main/m{n}": Mark(1, 1, f"{n:064x}") for n in range(100)}))
+    assert len(theirs.load().channels) == 100
+    before = file_of(tmp_path).read_bytes()
+    inode = file_of(tmp_path).stat().st_ino
+    ours.advance(seen(5))
+    assert file_of(tmp_path).stat().st_ino == inode
+    assert file_of(tmp_path).read_bytes().startswith(before)
+    read: list[int] = []
+    real = os.pread
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        read.append(size)
+        return real(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    assert theirs.load() == ours.load()
+    assert sum(read) < 300
+
+
+def test_a_file_of_an_earlier_release_is_read_and_then_written_anew(tmp_path: Path) -> None:
+    file_of(tmp_path).parent.mkdir()
+    file_of(tmp_path).write_bytes(memory_format.encode(seen(5)))
+    memory = ClientMemory(VAULT, tmp_path)
+    assert memory.load() == seen(5)
+    memory.advance(seen(6))
+    memory.advance(seen(7))
+    assert ClientMemory(VAULT, tmp_path).load() == seen(7)
+    assert file_of(tmp_path).read_bytes().startswith(memory_format.encode(seen(6)) + b"\n")
+
+
+@pytest.mark.parametrize("size", [1, 40, 100, 160])
+def test_a_line_that_was_never_finished_is_left_out_and_does_not_spoil_the_next(
+    tmp_path: Path, size: int
+) -> None:
+    memory = ClientMemory(VAULT, tmp_path)
+    for number in (5, 6):
+        memory.advance(seen(number))
+    path = file_of(tmp_path)
+    path.write_bytes(path.read_bytes()[:-size])
+    assert ClientMemory(VAULT, tmp_path).load() == (seen(6) if size == 1 else seen(5))
+    for number in (7, 8):
+        ClientMemory(VAULT, tmp_path).advance(seen(number))
+    assert ClientMemory(VAULT, tmp_path).load() == memory.load() == seen(8)
+
+
+def test_a_full_disk_in_the_middle_of_a_line_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = ClientMemory(VAULT, tmp_path)
+    memory.advance(seen(5))
+    before = file_of(tmp_path).read_bytes()
+    real, writes = os.write, []
+
+    def write(descriptor: int, data: bytes) -> int:
+        writes.append(len(data))
+        if len(writes) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data[: len(data) // 2])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        with pytest.raises(Unavailable) as refusal:
+            memory.advance(seen(6))
+    assert (refusal.value.code, len(writes)) == ("storage-full", 2)
+    assert file_of(tmp_path).read_bytes() == before
+    assert memory.load() == seen(6)  # this process has seen it all the same
+    memory.advance(seen(6))
+    assert ClientMemory(VAULT, tmp_path).load() == seen(6)
+
+
+def test_what_another_process_may_not_have_synced_is_synced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = ClientMemory(VAULT, tmp_path), ClientMemory(VAULT, tmp_path)
+    for number in (5, 6):
+        ours.advance(seen(number))
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    for _ in range(2):
+        theirs.advance(seen(6))
+    assert len(synced) == 1
+    before = file_of(tmp_path).read_bytes()
+    for _ in range(2):
+        ours.advance(seen(6))
+    assert len(synced) == 1
+    assert file_of(tmp_path).read_bytes() == before
+
+
+def test_two_processes_that_load_many_channels_lose_none(tmp_path: Path) -> None:
+    code = (
+        "import os; os.fsync = lambda descriptor: None\n"
+        "memory = ClientMemory(VAULT, Path(sys.argv[1]))\n"
+        "for n in range(600): memory.advance(seen(f'{sys.argv[2]}{n}', n + 1))\n"
+    )
+    processes = [process(code, str(tmp_path), name) for name in ("a", "b")]
+    assert [each.wait(60) for each in processes] == [0, 0]
+    for each in processes:
+        each.communicate()
+    found = ClientMemory(VAULT, tmp_path).load().channels
+    assert found == {
+        f"prod/main/{name}{n}": Mark(1, n + 1, f"{n + 1:064x}") for name in ("a", "b") for n in range(600)
+    }
+    assert file_of(tmp_path).stat().st_size < limits.MIB
+
+
+def test_a_kill_while_the_file_is_written_anew_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+    code = (
+        "import os; os.fsync = lambda descriptor: None\n"
+        "memory = ClientMemory(VAULT, Path(sys.argv[1])); n = len(memory.load().channels)\n"
+        "while True:\n"
+        "    n += 1; memory.advance(seen(f'm{n}', n)); print(n, flush=True)\n"
+    )
+    known = 0
+    for round_ in range(5):
+        running = process(code, str(tmp_path))
+        assert running.stdout is not None
+        running.stdout.readline()
+        time.sleep(0.05 + 0.037 * round_)
+        running.send_signal(signal.SIGKILL)
+        rest = running.communicate()[0].split("\n")[:-1]
+        acknowledged = int(rest[-1]) if rest else known + 1
+        found = ClientMemory(VAULT, tmp_path).load().channels
+        assert acknowledged <= len(found) <= acknowledged + 1
+        assert all(found[f"prod/main/m{n}"].number == n for n in range(1, len(found) + 1))
+        known = len(found)
+    assert known > 400
+
+
+def test_what_one_more_channel_costs_does_not_grow_with_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the disk's own work is left out here: one sync for each advance."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    memory = ClientMemory(VAULT, tmp_path)
+    all_channels = {f"prod/main/m{number}": Mark(1, 1, f"{number:064x}") for number in range(10_000)}
+    memory.advance(Memory(VAULT, channels=all_channels))
+    costs = []
+    for number in range(150):
+        start = time.process_time()
+        memory.advance(seen(1, model=f"more-{number}"))
+        costs.append(time.process_time() - start)
+    assert statistics.median(costs) < 1e-3
+    assert len(ClientMemory(VAULT, tmp_path).load().channels) == 10_150
 
 
 def test_ten_thousand_channels_do_not_slow_a_load_that_learns_nothing(tmp_path: Path) -> None:

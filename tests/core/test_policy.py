@@ -31,8 +31,8 @@ def of(*rules: Rule, models: tuple[str, ...] | None = None) -> Policy:
     return Policy(
         **{
             name: getattr(built, name)
-            for name in Policy.__dataclass_fields__
-            if name not in ("members", "roles", "grants", "_owner_of_key")
+            for name, field in Policy.__dataclass_fields__.items()
+            if field.init and name not in ("members", "roles")
         },
         members={ann.name: ann},
         roles={role: rules},

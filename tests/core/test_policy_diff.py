@@ -82,6 +82,7 @@ def test_environments_tell_what_they_ask_before_and_after() -> None:
         "load_test": "true",
         "log": "witnessed",
         "max_age_days": "3",
+        "witnesses": "1",
     }
     gone = diff(view(), view(TEAM, ("  dev: {formats: [onnx]}\n", ""))).environments
     assert [(entry.name, entry.change) for entry in gone] == [("dev", "removed")]

@@ -9,7 +9,7 @@ import pytest
 
 from tests import builders
 from tests.builders import Built
-from vault.core import limits, policy, policy_document
+from vault.core import envelope, limits, policy, policy_document
 from vault.core.names import Digest, Environment, Principal
 from vault.core.policy import ApprovalRule, Key, LogHead, Policy, Requirements
 from vault.errors import DigestMismatch, Malformed, NotFound, Refused, Unavailable
@@ -175,7 +175,8 @@ def in_force(built: Built, objects: dict[int, bytes]) -> tuple[Policy, list[int 
 
 
 def test_the_highest_version_that_verifies_is_in_force(built: Built) -> None:
-    objects = {1: write(built, 1), 2: write(built, 2), 3: write(built, 3, "ann"), 9: b"garbage"}
+    prev = envelope.parse(write(built, 1), kind=policy.KIND, subject="it").digest
+    objects = {1: write(built, 1), 2: write(built, 2, prev=prev), 3: write(built, 3, "ann"), 9: b"garbage"}
     found, skipped = in_force(built, objects)
     assert (found.version, skipped) == (2, ["policy 9", "policy 3"])
 

@@ -8,7 +8,7 @@ import pytest
 from tests import builders
 from tests.builders import Built, channel
 from vault.core import in_force, records
-from vault.core.in_force import Signed
+from vault.core.in_force import Proofs, Signed
 from vault.core.names import Digest, Principal
 from vault.core.policy import LogHead, Policy
 from vault.core.records import ChannelRecord
@@ -34,10 +34,11 @@ def built() -> Built:
 
 
 def judged(
-    built: Built, record: ChannelRecord, proved: in_force.Proved, *who: str
+    built: Built, record: ChannelRecord, proved: Callable[[Digest, LogHead], bool], *who: str
 ) -> Signed[ChannelRecord] | Skipped:
     data = built.sign(records.CHANNEL, records.encode_channel(record), *who)
-    return in_force.channel_record(replace(built.context, proved=proved), channel(), record.seq, data)
+    context = replace(built.context, proofs=Proofs(had=proved))
+    return in_force.channel_record(context, channel(), record.seq, data)
 
 
 def test_what_a_log_had_before_the_head_counts_still(built: Built) -> None:
@@ -58,7 +59,7 @@ def test_what_a_log_had_before_the_head_counts_still(built: Built) -> None:
 def test_what_no_log_had_does_not(built: Built) -> None:
     record = built.record("churn:1", 1)
     built.amend(retiring("rex"))
-    for proved in (in_force.unproved, lambda digest, head: digest == "0" * 64):
+    for proved in (in_force.never_had, lambda digest, head: digest == "0" * 64):
         found = judged(built, record, proved, "rex")
         assert isinstance(found, Skipped)
         assert found.code == "untrusted-signer"
@@ -79,12 +80,12 @@ def test_the_log_is_asked_only_about_what_the_key_really_signed(built: Built) ->
     def proved(digest: Digest, head: LogHead) -> bool:
         raise AssertionError("nothing that verifies was signed with a retired key")
 
-    context = replace(built.context, proved=proved)
+    context = replace(built.context, proofs=Proofs(had=proved))
     assert isinstance(in_force.channel_record(context, channel(), 1, data.replace(by, of)), Skipped)
 
 
 def test_others_signatures_count_beside_it(built: Built) -> None:
     built.amend(retiring("ann"))
-    found = judged(built, built.record("churn:1", 1), in_force.unproved, "rex", "ann")
+    found = judged(built, built.record("churn:1", 1), in_force.never_had, "rex", "ann")
     assert isinstance(found, Signed)
     assert found.signers == ("rex",)

@@ -1,9 +1,8 @@
 """The walk over a SavedModel: real ones pass; what reads, writes or calls outside does not."""
 
-import random
-
 import pytest
 
+from tests.core.changed_bytes import outcomes
 from tests.core.tensorflow_parts import (
     OBJECTS,
     folder,
@@ -254,19 +253,11 @@ def test_a_folder_holds_the_graph_its_variables_and_its_assets() -> None:
 
 
 def test_changed_bytes_are_read_or_refused_and_nothing_else() -> None:
-    rng = random.Random(5)
     data = graph("text")
-    outcomes = set()
-    for _ in range(50):
-        changed = bytearray(data)
-        for _ in range(rng.randint(1, 3)):
-            changed[rng.randrange(len(data))] = rng.randrange(256)
-        try:
-            savedmodel_walk.walk(bytes(changed))
-            outcomes.add("read")
-        except FormatRefused:
-            outcomes.add("refused")
-    assert outcomes == {"read", "refused"}
+    seen = outcomes(
+        savedmodel_walk.walk, data, rounds=50, most=3, value=lambda rng: rng.randrange(256), seed=5
+    )
+    assert seen == {"read", "refused"}
     for size in range(1, len(data), 1_999):
         with pytest.raises(FormatRefused):
             savedmodel_walk.walk(data[:size])

@@ -5,6 +5,7 @@ import io
 import struct
 import zipfile
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def make(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes
     return buffer.getvalue()
 
 
-def refused(data: bytes, **bounds: int) -> str:
+def refused(data: bytes, **bounds: Any) -> str:
     with pytest.raises(Malformed) as caught:
         zip_reader.open_archive(data, **bounds).verify()
     assert caught.value.code == "malformed-archive"
@@ -52,6 +53,79 @@ def test_what_numpy_writes_is_read() -> None:
         archive = zip_reader.open_archive(buffer.getvalue())
         archive.verify()
         assert sorted(archive.entries) == ["first.npy", "second.npy"]
+
+
+def folder(name: str, mode: int = 0o040755, attributes: int = 0x10) -> zipfile.ZipInfo:
+    """The entry of a folder as `zip -r` and `shutil.make_archive` write it."""
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16 | attributes
+    return info
+
+
+def noted(member: str, *notes: tuple[int, bytes]) -> zipfile.ZipInfo:
+    """A member with extra fields."""
+    info = zipfile.ZipInfo(member)
+    info.extra = b"".join(struct.pack("<HH", kind, len(data)) + data for kind, data in notes)
+    return info
+
+
+def written(*members: tuple[zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for info, content in members:
+            archive.writestr(info, content, method)
+    return buffer.getvalue()
+
+
+TIMES = (0x5455, b"\x03" + bytes(8))
+OWNERS = (0x7875, b"\x01\x04" + bytes(4) + b"\x04" + bytes(4))
+FOLDERS = written((folder("m/"), b""), (noted("m/a.json", TIMES, OWNERS), b"{}"), (folder("m/sub/"), b""))
+
+
+def test_folders_and_notes_of_everyday_archives_are_passed_over_only_where_nothing_is_loaded() -> None:
+    refused(FOLDERS)
+    archive = zip_reader.open_archive(FOLDERS, everyday=True)
+    archive.verify()
+    assert list(archive.entries) == ["m/a.json"]
+    assert bytes(archive.read("m/a.json", limit=2)) == b"{}"
+    for extra in ((0x000A, bytes(32)), (0x5855, bytes(8)), TIMES, OWNERS):
+        data = written((noted("a", extra), b"x"))
+        refused(data)
+        zip_reader.open_archive(data, everyday=True).verify()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        written((folder("m/"), b"bytes")),
+        written((folder("m/"), b""), method=zipfile.ZIP_DEFLATED),
+        written((folder("../"), b"")),
+        written((folder("/"), b"")),
+        written((folder("a//"), b"")),
+        written((folder("a/../"), b"")),
+        written((folder("m/", mode=0o120777), b"")),
+        written((folder("m/", mode=0o100644), b"")),
+        written((folder("m/", attributes=0x18), b"")),
+        written((folder("m"), b"")),
+        written((folder("m/"), b""), (folder("m"), b"")),
+        written((folder("m/"), b""), (zipfile.ZipInfo("M"), b"")),
+        written((noted("a", (0x7075, b"\x01" + bytes(4) + b"b")), b"x")),  # another name for it
+        written((noted("a", TIMES, (0x9901, bytes(7))), b"x")),
+        FOLDERS.replace(struct.pack("<HH", 0x5455, 9), struct.pack("<HH", 0x5455, 90)),
+        FOLDERS.replace(b"m/a.json", b"m/a.jso/"),
+        b"x" + FOLDERS,
+    ],
+)
+def test_an_everyday_archive_is_as_unambiguous_as_any_other(data: bytes) -> None:
+    with pytest.raises(Malformed) as caught:
+        zip_reader.open_archive(data, everyday=True).verify()
+    assert caught.value.code == "malformed-archive"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_folder_is_listed_once() -> None:
+    with pytest.raises(Malformed):
+        zip_reader.open_archive(written((folder("m/"), b""), (folder("m/"), b"")), everyday=True)
 
 
 def test_a_stored_member_is_a_view_without_a_copy() -> None:

@@ -471,7 +471,7 @@ STAGING = SOLO.replace("environments:\n", "environments:\n  staging:\n    format
 def test_a_new_environment_has_a_key_from_the_start_and_recovery_opens_it(
     built: Built, tmp_path: Path
 ) -> None:
-    text = STAGING.replace("- {actions: [audit.read]}", "- {actions: [promote], from: dev, to: staging}")
+    text = STAGING.replace("- {actions: [audit.read, log]}", "- {actions: [promote], from: dev, to: staging}")
     change(built, tmp_path, text)
     staging = names.environment("staging")
     assert [epoch.number for epoch in built.policy.environments[staging].epochs] == [1]

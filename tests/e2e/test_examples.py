@@ -179,7 +179,7 @@ for cell in re.split(r"^(?=# %%)", open(sys.argv[1]).read(), flags=re.MULTILINE)
 """
 
 
-@pytest.mark.parametrize("way", ["script", "notebook"])
+@pytest.mark.parametrize("way", ["script", pytest.param("notebook", marks=pytest.mark.slow)])
 def test_the_ten_minutes_run(tmp_path: Path, way: str) -> None:
     script = EXAMPLES / "ten_minutes.py"
     command = [sys.executable, script] if way == "script" else [sys.executable, "-c", CELLS, script]

@@ -119,7 +119,7 @@ def test_a_vault_that_asks_for_no_heads_has_nothing_to_renew(user: User) -> None
     answer = user.run("renew")
     assert (answer.status, answer.out) == (0, "")
     assert "nothing to renew" in answer.err
-    assert json.loads(user.run("renew", "--json").out) == {"heads": [], "due": []}
+    assert json.loads(user.run("renew", "--json").out) == {"heads": [], "due": [], "planned": [], "problem": None}
 
 
 def test_heads_lie_where_the_format_says(strict: User) -> None:

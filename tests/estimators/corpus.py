@@ -1,4 +1,4 @@
-"""Fit every scikit-learn estimator on toy data, once per process, the same in every run.
+"""Fit every scikit-learn estimator on toy data, each once per process and on first use, always alike.
 
 The corpus answers one question: do real models keep loading? It holds each
 estimator that scikit-learn lists, and variants that keep other objects inside:
@@ -8,7 +8,6 @@ kernels, losses, metrics, splitters, trees of neighbours.
 import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -116,6 +115,8 @@ _SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "TunedThresholdClassifierCV": ("binary", {"cv": 2}),
     "TweedieRegressor": ("amounts", {"power": 1.5}),
 }
+# How a case is made: the class, the kind of data, and parameters.
+_Recipe = tuple[type, str, Mapping[str, Any]]
 # Sizes that keep every fit short; set wherever an estimator has the parameter.
 _SMALL: Mapping[str, Any] = {"random_state": 0, "n_estimators": 4, "cv": 3}
 
@@ -162,25 +163,36 @@ def listed() -> Mapping[str, type]:
 
 
 @cache
-def cases() -> tuple[Case, ...]:
-    """Fit them all: each listed estimator once, in order of names, then the variants."""
-    with _quiet():
-        return (*_every_estimator(), *_every_variant())
+def _recipes() -> Mapping[str, _Recipe]:
+    found: dict[str, _Recipe] = {}
+    for name, kind in listed().items():
+        if name not in NOT_FITTED:
+            data_kind, given = _SETTINGS.get(name, (_kind(kind), {}))
+            found[name] = (kind, data_kind, {**inner(name), **given})
+    for name, label, data_kind, given in VARIANTS:
+        found[f"{name} ({label})"] = (listed()[name], data_kind, {**inner(name), **given})
+    return found
 
 
-def fitted(names: AbstractSet[str]) -> tuple[Case, ...]:
-    """Fit only the estimators of these names, without variants: for a process that needs few."""
-    with _quiet():
-        return tuple(_every_estimator(names))
+def names() -> tuple[str, ...]:
+    """Name every case without fitting any: each listed estimator, in order of names, then the variants."""
+    return tuple(_recipes())
 
 
+@cache
 def case(name: str) -> Case:
-    """Return the case of that name.
+    """Fit the case of that name, or return what was fitted before.
 
     Raises:
         KeyError: there is none.
     """
-    return {item.name: item for item in cases()}[name]
+    with _quiet():
+        return _fitted(name, *_recipes()[name])
+
+
+def cases() -> tuple[Case, ...]:
+    """Fit them all, in the order of `names`."""
+    return tuple(map(case, names()))
 
 
 def outputs(estimator: Any, inputs: Any) -> dict[str, Any]:
@@ -235,18 +247,6 @@ def _identical(one: Any, other: Any) -> bool:
     if one.dtype.hasobject:
         return bool(one.tolist() == other.tolist())
     return bool(one.tobytes() == other.tobytes())
-
-
-def _every_estimator(names: AbstractSet[str] | None = None) -> Iterator[Case]:
-    for name, kind in listed().items():
-        if name not in NOT_FITTED and (names is None or name in names):
-            data_kind, given = _SETTINGS.get(name, (_kind(kind), {}))
-            yield _fitted(name, kind, data_kind, {**inner(name), **given})
-
-
-def _every_variant() -> Iterator[Case]:
-    for name, label, data_kind, given in VARIANTS:
-        yield _fitted(f"{name} ({label})", listed()[name], data_kind, {**inner(name), **given})
 
 
 def _fitted(name: str, kind: type, data_kind: str, given: Mapping[str, Any]) -> Case:

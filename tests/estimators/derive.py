@@ -1,8 +1,9 @@
 """Derive the allowances that are shipped from what scikit-learn's own fitted estimators mention.
 
 `python -m tests.estimators.derive` fits the corpus, traces every pickle and
-skops file of it, and writes `vault/core/pickle_allowance.py` and
-`vault/core/skops_allowance.py`. It refuses to write a name that nobody reviewed.
+skops file of it, and writes `vault/core/pickle_allowance.py`,
+`vault/core/skops_allowance.py`, and `vault/core/estimator_allowance.py` with what
+both allow. It refuses to write a name that nobody reviewed.
 """
 
 import importlib
@@ -11,6 +12,7 @@ import pickle
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +25,8 @@ from vault.errors import Refused
 
 CORE: Final = Path(__file__).resolve().parent.parent.parent / "vault" / "core"
 PROTOCOLS: Final = (3, 4, 5)
+_PLAIN: Final = "Classes in Python whose instances are attributes and no more."
+_BOTH: Final = "estimator_allowance"
 _WIDTH: Final = 110
 _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by an extension that says so
 # A class with one of these does something when it is restored, called, or looked into.
@@ -154,35 +158,50 @@ def versions() -> str:
 
 
 def modules() -> Mapping[Path, str]:
-    """Return both generated modules: path and text."""
+    """Return the generated modules: path and text."""
+    pickles, types = decide(pickle_names(), "pickle"), decide(skops_names(), "skops")
+    both = pickles.names & types.names
     return {
-        CORE / "pickle_allowance.py": _module(
-            decide(pickle_names(), "pickle"),
-            "DEFAULT_PICKLE_GLOBALS",
-            "globals that pickles may name by default",
-        ),
-        CORE / "skops_allowance.py": _module(
-            decide(skops_names(), "skops"),
-            "DERIVED_SKOPS_TYPES",
-            "types that skops files may name by default",
-        ),
+        CORE / f"{_BOTH}.py": _head("names that pickles and skops files may use by default")
+        + _text(_names_of_both(_among(pickles, both))),
+        CORE / "pickle_allowance.py": _head("globals that pickles may name by default")
+        + _text(_names_beyond(pickles, both, "DEFAULT_PICKLE_GLOBALS")),
+        CORE / "skops_allowance.py": _head("types that skops files may name by default")
+        + _text(_names_beyond(types, both, "DERIVED_SKOPS_TYPES")),
     }
 
 
-def _module(allowance: Allowance, constant: str, what: str) -> str:
-    lines = [
-        f'"""List the {what}. Generated: do not edit.',
-        "",
-        "`python -m tests.estimators.derive` fits scikit-learn's own estimators and collects what their",
-        "files mention; `tests/estimators/review.py` holds what a person decided about it.",
-        "",
-        f"Derived with {versions()}.",
-        '"""',
-        "",
+def _among(allowance: Allowance, names: AbstractSet[str]) -> Allowance:
+    plain = tuple(name for name in allowance.plain if name in names)
+    reviewed = tuple(name for name in allowance.reviewed if name in names)
+    return Allowance(plain, reviewed, allowance.left_out)
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _head(what: str) -> str:
+    return _text(
+        [
+            f'"""List the {what}. Generated: do not edit.',
+            "",
+            "`python -m tests.estimators.derive` fits scikit-learn's own estimators and collects what their",
+            "files mention; `tests/estimators/review.py` holds what a person decided about it.",
+            "",
+            f"Derived with {versions()}.",
+            '"""',
+            "",
+        ]
+    )
+
+
+def _names_of_both(allowance: Allowance) -> Iterator[str]:
+    yield from (
         "from collections.abc import Mapping",
         "from typing import Final",
         "",
-        "# Classes in Python whose instances are attributes and no more.",
+        f"# {_PLAIN}",
         "_PLAIN: Final[Mapping[str, str]] = {",
         *_by_module(allowance.plain),
         "}",
@@ -191,12 +210,28 @@ def _module(allowance: Allowance, constant: str, what: str) -> str:
         *_by_reason(allowance.reviewed),
         "    ]",
         ")",
-        *_left_out(allowance.left_out),
-        f"{constant}: Final = _REVIEWED | frozenset(",
+        "ESTIMATOR_NAMES: Final = _REVIEWED | frozenset(",
         '    f"{module}.{name}" for module, names in _PLAIN.items() for name in names.split()',
         ")",
-    ]
-    return "\n".join(lines) + "\n"
+    )
+
+
+def _names_beyond(allowance: Allowance, both: AbstractSet[str], constant: str) -> Iterator[str]:
+    """Write what one kind of file may name and the other may not."""
+    more = _among(allowance, allowance.names - both)
+    yield from (
+        "from typing import Final",
+        "",
+        f"from vault.core.{_BOTH} import ESTIMATOR_NAMES",
+        "",
+        *_left_out(allowance.left_out),
+        f"{constant}: Final = ESTIMATOR_NAMES | frozenset(",
+        "    [",
+    )
+    if more.plain:
+        yield f"        # {_PLAIN}"
+        yield from (f'        "{name}",' for name in more.plain)
+    yield from (*_by_reason(more.reviewed), "    ]", ")")
 
 
 def _by_module(names: Iterable[str]) -> Iterator[str]:
@@ -233,7 +268,7 @@ def _left_out(left_out: Mapping[str, str]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Write both modules and say how long they have become."""
+    """Write the modules and say how long they have become."""
     for path, text in modules().items():
         path.write_text(text, encoding="utf-8")
         print(f"{path.name}: {len(text.splitlines())} lines")

@@ -38,6 +38,7 @@ def test_names_are_unique_and_variants_are_of_listed_estimators() -> None:
     assert {case.estimator_name for case in corpus.cases()} <= set(corpus.listed())
 
 
+@pytest.mark.slow
 def test_every_case_has_outputs_that_repeat_bit_for_bit() -> None:
     for case in corpus.cases():
         once, again = (corpus.outputs(case.estimator, case.inputs) for _ in range(2))

@@ -5,11 +5,10 @@ import re
 import pytest
 
 from tests.estimators import derive, ladder, table
-from tests.estimators.corpus import Case, cases, listed
+from tests.estimators.corpus import case, cases, listed, names
 
-CASES = cases()
-ESTIMATORS = [case for case in CASES if not case.is_variant]
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+ESTIMATORS = [name for name in names() if "(" not in name]
+every_case = pytest.mark.parametrize("name", names())
 # What skops restores and this loader does not, and what the refusal says.
 REFUSED_FROM_SKOPS = {
     "RandomizedSearchCV (over a distribution)": "scipy.stats",
@@ -17,23 +16,23 @@ REFUSED_FROM_SKOPS = {
 
 
 @every_case
-def test_what_skops_restores_is_restored_here_too(case: Case) -> None:
-    rung = ladder.skops(case)
-    if case.name in REFUSED_FROM_SKOPS and not rung.ok:
-        assert REFUSED_FROM_SKOPS[case.name] in rung.note
+def test_what_skops_restores_is_restored_here_too(name: str) -> None:
+    rung = ladder.skops(case(name))
+    if name in REFUSED_FROM_SKOPS and not rung.ok:
+        assert REFUSED_FROM_SKOPS[name] in rung.note
     else:
         assert rung.ok or rung.by_library, rung.note
 
 
 def test_nearly_every_listed_estimator_is_restored_from_skops() -> None:
-    assert set(REFUSED_FROM_SKOPS) <= {case.name for case in CASES}
-    assert sum(case.name not in REFUSED_FROM_SKOPS for case in ESTIMATORS) >= 211
+    assert set(REFUSED_FROM_SKOPS) <= set(names())
+    assert sum(name not in REFUSED_FROM_SKOPS for name in ESTIMATORS) >= 211
 
 
 @pytest.mark.slow
 @every_case
-def test_what_skl2onnx_converts_is_loaded_and_agrees_to_float_tolerance(case: Case) -> None:
-    rung = ladder.to_onnx(case)
+def test_what_skl2onnx_converts_is_loaded_and_agrees_to_float_tolerance(name: str) -> None:
+    rung = ladder.to_onnx(case(name))
     assert rung.ok or rung.by_library, rung.note
 
 
@@ -42,7 +41,7 @@ def test_the_page_says_what_is_so() -> None:
     written = table.PAGE.read_text(encoding="utf-8")
     if derive.versions() not in written:
         pytest.skip("made with other releases")
-    assert table.page(map(table.row, CASES)) == written, "run: python -m tests.estimators.table"
+    assert table.page(map(table.row, cases())) == written, "run: python -m tests.estimators.table"
 
 
 def test_the_page_names_every_estimator_once() -> None:
@@ -62,7 +61,7 @@ def test_a_row_lands_on_the_first_rung_that_holds() -> None:
 
 @pytest.mark.parametrize("name", ["LinearSVC", "TfidfVectorizer", "RFE", "MultiOutputClassifier"])
 def test_onnx_of_estimators_that_need_care(name: str) -> None:
-    rung = ladder.to_onnx(next(case for case in ESTIMATORS if case.name == name))
+    rung = ladder.to_onnx(case(name))
     assert rung.ok, rung.note
 
 

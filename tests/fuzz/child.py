@@ -1,6 +1,6 @@
 """Load mutants in children that may crash, hang or run out of memory, and say which did.
 
-    python -m tests.fuzz.child        reads lines of JSON: {"sample": …, "seeds": […]}
+    python -m tests.fuzz.child        reads lines of JSON: {"sample": …, "seeds": […], "seconds": …}
 
 The process imports every library once. For each line it forks: the fork loads
 the mutants one by one, asks each restored model about its rows, and ends at the
@@ -26,7 +26,6 @@ from vault.core.skops_types import DEFAULT_SKOPS_TYPES
 from vault.errors import Refused
 from vault.loaders import arrays, onnx, pickle_gate, skops
 
-SECONDS: Final = 5
 MEMORY: Final = 1 << 30
 _FORBIDDEN: Final = (
     "os.exec", "os.fork", "os.posix_spawn", "os.remove", "os.rename", "os.symlink", "os.system", "pty.",
@@ -83,11 +82,11 @@ def ask(model: Any, rows: Any) -> None:
             continue
 
 
-def one(name: str, seed: int) -> str:
-    """Load one mutant; return `loaded`, `refused`, or what went wrong."""
+def one(name: str, seed: int, seconds: int) -> str:
+    """Load one mutant within this time; return `loaded`, `refused`, or what went wrong."""
     honest = sample(name)
     data = honest.data if seed < 0 else mutators.mutant(name.partition("/")[0], honest.data, seed)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         if seed < -1:
             _misbehave(seed)
@@ -125,7 +124,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         raise Canary(f"{event} {arguments}")
 
 
-def batch(name: str, seeds: list[int], answer: int) -> None:
+def batch(name: str, seeds: list[int], seconds: int, answer: int) -> None:
     """Load mutants one after the other, and write one letter per mutant, or the failure."""
     with open("/proc/self/statm") as file:
         now = int(file.read().split()[0]) * resource.getpagesize()
@@ -134,7 +133,7 @@ def batch(name: str, seeds: list[int], answer: int) -> None:
     sys.addaudithook(_watch)
     for seed in seeds:
         try:
-            found = one(name, seed)
+            found = one(name, seed, seconds)
         except Exception as error:
             found = f"no mutant: {type(error).__name__}: {error}"
         os.write(answer, found[:1].encode() if found in ("loaded", "refused") else f"!{found}\n".encode())
@@ -142,7 +141,7 @@ def batch(name: str, seeds: list[int], answer: int) -> None:
             return
 
 
-def run(name: str, seeds: list[int]) -> dict[str, Any]:
+def run(name: str, seeds: list[int], seconds: int) -> dict[str, Any]:
     """Fork for the mutants of these seeds, again after each that failed."""
     counts = {"loaded": 0, "refused": 0}
     failures: list[tuple[int, str]] = []
@@ -154,7 +153,7 @@ def run(name: str, seeds: list[int]) -> dict[str, Any]:
         if child == 0:
             try:
                 os.close(reading)
-                batch(name, rest, writing)
+                batch(name, rest, seconds, writing)
             finally:
                 os._exit(0)
         os.close(writing)
@@ -166,7 +165,7 @@ def run(name: str, seeds: list[int]) -> dict[str, Any]:
         counts["refused"] += letters.count("r")
         done = len(letters)
         if status < 0:
-            what = "it took more than 5 s" if -status == signal.SIGPROF else f"signal {-status}"
+            what = f"it took more than {seconds} s" if -status == signal.SIGPROF else f"signal {-status}"
             failures.append((rest[done], what))
         elif done < len(rest):
             failures.append((rest[done], finding.strip() or "it ended"))
@@ -185,7 +184,7 @@ def main() -> None:
         answers.write(json.dumps("ready") + "\n")
         for line in sys.stdin:
             asked = json.loads(line)
-            answers.write(json.dumps(run(asked["sample"], asked["seeds"])) + "\n")
+            answers.write(json.dumps(run(asked["sample"], asked["seeds"], asked["seconds"])) + "\n")
 
 
 if __name__ == "__main__":

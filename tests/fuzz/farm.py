@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO, Self
 
 ROOT = Path(__file__).parents[2]
+SECONDS = 5
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # others would not survive the fork
 
 
@@ -47,10 +48,10 @@ class Farm:
         _pipe(self._process.stdout).close()
         self._process.wait(timeout=60)
 
-    def run(self, sample: str, seeds: list[int]) -> Found:
-        """Load the mutants of a sample by these seeds."""
+    def run(self, sample: str, seeds: list[int], *, seconds: int = SECONDS) -> Found:
+        """Load the mutants of a sample by these seeds; each may compute for so long."""
         asking = _pipe(self._process.stdin)
-        asking.write(json.dumps({"sample": sample, "seeds": seeds}) + "\n")
+        asking.write(json.dumps({"sample": sample, "seeds": seeds, "seconds": seconds}) + "\n")
         asking.flush()
         told = json.loads(self._answer())
         failures = [(int(seed), str(what)) for seed, what in told["failures"]]

@@ -14,7 +14,7 @@ from tests import builders
 from tests.builders import NOW, Built
 from tests.house.source_tree import modules
 from vault import policyfile, settings
-from vault.actions import applying, converting, draft_files, drafting, objects, opening
+from vault.actions import applying, converting, draft_files, drafting, objects, opening, teaming, withdrawing
 from vault.actions.convert_messages import ready
 from vault.actions.loading import LoadedPackage
 from vault.confinement import child, landlock
@@ -278,6 +278,14 @@ def outage() -> object:
     return applying.apply(built.session(), [signed])
 
 
+def withdrawal_lapses() -> object:
+    built = solo()
+    built.add("wes", "owner")
+    built.promote("churn:1")
+    withdrawing.withdraw(built.session("wes"), builders.reference("churn:1"), builders.PROD)
+    return teaming.remove(built.session(), names.principal("wes"))
+
+
 CAUSES: dict[str, Callable[[], object]] = {
     "malformed-json": lambda: strict_json.parse(b"{"),
     "malformed-envelope": lambda: envelope.parse(b"{}", kind="root", subject="it"),
@@ -306,6 +314,7 @@ CAUSES: dict[str, Callable[[], object]] = {
     "barred": barred,
     "approvals-missing": lambda: team().promote("churn:1", who="rex"),
     "outage": outage,
+    "withdrawal-lapses": withdrawal_lapses,
     "requirement-unsupported": lambda: environment(load_test=True).promote("churn:1"),
     "format-refused": lambda: formats.check("a.onnx", "json", b"{}"),
     "format-content": lambda: static_stage.observe("onnx", b"\xff" * 9, Allowance(), "it"),

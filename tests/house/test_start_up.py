@@ -66,12 +66,23 @@ from sklearn.linear_model import LogisticRegression
 rows = np.random.default_rng(0).normal(size=(120, 3))
 model = LogisticRegression().fit(rows, rows[:, 0] > 0)
 made = vault.init(sys.argv[1], no_passphrase=True)
-made.promote(made.save_model("churn", model, sample_input=rows, format=sys.argv[2]), env="prod")
+for kind in ("onnx", "skops"):
+    made.promote(made.save_model(kind, model, sample_input=rows, format=kind), env="prod")
 """
 LOAD = """
 import sys, vault
-model = vault.open(sys.argv[1]).load_model("churn@prod")
+model = vault.open(sys.argv[1]).load_model(f"{sys.argv[2]}@prod")
 """
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a user who has a vault in models/, with a model of each format."""
+    home = tmp_path_factory.mktemp("saved")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        imported(SAVE, str(home / "models"))
+    return home
 
 
 @pytest.mark.parametrize(
@@ -82,9 +93,7 @@ model = vault.open(sys.argv[1]).load_model("churn@prod")
     ],
 )
 def test_loading_imports_only_what_the_format_needs(
-    kind: str, absent: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, absent: set[str], saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    location = str(tmp_path / "models")
-    imported(SAVE, location, kind)
-    assert imported(LOAD, location) & absent == set()
+    monkeypatch.setenv("HOME", str(saved))
+    assert imported(LOAD, str(saved / "models"), kind) & absent == set()

@@ -6,7 +6,6 @@ one whose older epochs still open what is not done yet.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,13 +20,12 @@ from vault.actions import (
     draft_files,
     drafting,
     keyring,
-    objects,
 )
 from vault.actions.access_headers import Done, Rewrapped
 from vault.actions.access_sync import Synced
 from vault.actions.draft_files import Draft
 from vault.actions.session import Session, Trust
-from vault.core import envelope, layout, limits
+from vault.core import limits
 from vault.core.names import Digest, Environment
 from vault.core.policy import EnvironmentRule, Epoch
 from vault.core.policy import Recipient as RecipientId
@@ -218,17 +216,16 @@ def apply(session: Session, draft: Draft) -> None:
         Refused, Unavailable.
     """
     signed = draft_files.with_signature(draft, Digest(session.identity.key_id), session.identity.sign)
-    applying.require_signed(ballots.ballot(session, [signed]))
-    with suppress(Conflict):
-        objects.create(
-            session.store, layout.policy(draft.document.version), envelope.serialise(signed.envelope)
-        )
-    if session.trust().policy_id.digest != draft.digest:
+    found = ballots.ballot(session, [signed])
+    applying.require_signed(found)
+    try:
+        applying.put(session, found, signed)
+    except Conflict:
         raise Conflict(
             "Somebody else changed the policy meanwhile; the new key was not put in force.",
             subject="policy",
             hint="Look at what is in force (mvault policy status), then run the same command again.",
-        )
+        ) from None
 
 
 def _check_free(path: Path) -> None:

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from vault.actions import access_sync, ballots, compiling, draft_files, objects, policy_reading
+from vault.actions import access_sync, ballots, compiling, draft_files, lapsing, objects, policy_reading
 from vault.actions import init as new_vault
 from vault.actions.ballots import Ballot, Missing
 from vault.actions.draft_files import Draft
 from vault.actions.session import Session, Trust
-from vault.core import admission, envelope, layout, limits, policy, policy_view, trust
+from vault.core import admission, envelope, layout, limits, policy, policy_document, policy_view, trust
 from vault.core.names import Digest, Environment, Principal
 from vault.core.policy import Policy
-from vault.core.policy_diff import Difference, Stop, diff
+from vault.core.policy_diff import Difference, Lifted, Stop, diff
 from vault.core.trust import Root
 from vault.errors import Conflict, Refused, UntrustedSigner
 from vault.ports import Store
@@ -24,44 +24,58 @@ class Applied:
 
     `granted` are the wrapped copies of environment keys that were made for new
     readers; `waiting` those that somebody else must make who holds the key.
-    `left` are environments and people who may read there no longer.
+    `left` are environments and people who may read there no longer. `stopped`
+    and `lifted` are what was accepted to stop, and to come back.
     """
 
     policy: int | None
     root: int | None
     already: bool
     stopped: tuple[Stop, ...]
+    lifted: tuple[Lifted, ...]
     granted: tuple[tuple[Environment, Principal], ...]
     waiting: tuple[tuple[Environment, Principal], ...]
     left: tuple[tuple[Environment, Principal], ...]
 
 
-def apply(session: Session, drafts: Sequence[Draft], *, accept_outage: bool = False) -> Applied:
+def apply(
+    session: Session,
+    drafts: Sequence[Draft],
+    *,
+    accept_outage: bool = False,
+    lift_withdrawals: bool = False,
+) -> Applied:
     """Put a signed policy, a root, or both in force; the policy first, so that a kill between harms nothing.
 
     Doing it again finishes what was begun, and is no error.
 
     Raises:
         UntrustedSigner: too few root holders have signed (`threshold-not-met`).
-        Refused: `outage`: channels would stop that are in use.
+        Refused: `outage`: channels would stop that are in use; `withdrawal-lapses`: versions that were
+            withdrawn would come back.
         Conflict: somebody else was first, or the draft follows something older.
         DigestMismatch, Rollback, Unavailable, NotFound, ValueError: see `ballots.ballot`.
     """
     found = ballots.ballot(session, drafts)
-    base = session.trust()
+    base = found.base or session.trust()
     new_policy = _new_policy(found, base)
     new_root = found.root if found.root is not None and found.root.digest != base.root.digest else None
     require_signed(found)
     if new_root is not None and new_policy is None:
         _require_policy_signed(session, base, new_root)
     stopped: tuple[Stop, ...] = ()
+    lifted: tuple[Lifted, ...] = ()
     if new_policy is not None:
+        lifted = lapsing.lifted(session, new_policy)
+        if lifted and not lift_withdrawals:
+            raise lapsing.refusal(lifted)
         stopped = policy_reading.stopped(session, new_policy)
         if stopped and not accept_outage:
             raise outage(stopped)
-        _create(session, layout.policy(new_policy.version), found.policy, found.keys)
+        put(session, found, found.policy)
     if new_root is not None:
-        _create(session, layout.root(new_root.document.version), new_root, found.keys)
+        put(session, found, new_root)
+        _check_policy_stands(session, base)
     now = session.trust()
     session.memory.advance(admission.trust_seen(now.root, now.policy_id))
     granted, waiting = grant(session)
@@ -70,6 +84,7 @@ def apply(session: Session, drafts: Sequence[Draft], *, accept_outage: bool = Fa
         root=None if found.root is None else found.root.document.version,
         already=new_policy is None and new_root is None,
         stopped=stopped,
+        lifted=lifted,
         granted=granted,
         waiting=waiting,
         left=() if new_policy is None else _left(base.policy, now.policy),
@@ -134,29 +149,67 @@ def outage(stopped: Sequence[Stop]) -> Refused:
     )
 
 
-def _create(session: Session, name: str, draft: Draft | None, keys: Mapping[Digest, bytes]) -> None:
-    """Create a numbered trust document, once.
+def put(session: Session, found: Ballot, draft: Draft | None) -> None:
+    """Create a numbered trust document of a ballot that follows what was in force, once.
+
+    Of two drafts that follow the same one, the lower number counts. So whoever has
+    the higher one, because a stranger's object had the lower name when it was
+    drafted, takes that first: then no other can turn up below.
 
     Raises:
         Conflict: another one was first, or a stranger's object has its name.
     """
-    if draft is None:
+    base = found.base
+    if draft is None or base is None:
         return
-    with suppress(Conflict):
-        objects.create(session.store, name, _stored(draft, keys))
+    is_policy = draft.kind == policy.KIND
+    name = layout.policy if is_policy else layout.root
+    before = base.policy.version if is_policy else base.root.root.version
+    data = stored(draft, found.keys)
+    number = draft.document.version
+    for lower in range(before + 1, number):
+        with suppress(Conflict):
+            objects.create(session.store, name(lower), data)
     now = session.trust()
+    if (now.policy_id.digest if is_policy else now.root.digest) == (
+        base.policy_id.digest if is_policy else base.root.digest
+    ):
+        with suppress(Conflict):
+            objects.create(session.store, name(number), data)
+        now = session.trust()
     # Whoever applies the same draft with other signatures has done the same.
     if draft.digest in (now.root.digest, now.policy_id.digest):
         return
     raise Conflict(
-        f"{draft.subject} was not applied: another {draft.kind} was first, or something lies at {name} "
-        "that is none.",
+        f"{draft.subject} was not applied: another {draft.kind} was first, or something lies at "
+        f"{name(number)} that is none.",
         subject=draft.subject,
         hint="See what is in force (mvault policy status) and what is wrong (mvault check), then draft anew.",
     )
 
 
-def _stored(draft: Draft, keys: Mapping[Digest, bytes]) -> bytes:
+def _check_policy_stands(session: Session, base: Trust) -> None:
+    """Tell of a policy that was applied at the same time as a root under which it does not count.
+
+    Raises:
+        Conflict: there is one; what it changed is not in force.
+    """
+    now = session.trust()
+    void = [number for number in now.listing[1] if number > now.policy.version]
+    for number in void:
+        data = objects.read_listed(session.store, layout.policy(number), limit=limits.ENVELOPE_BYTES)
+        with suppress(Refused):
+            policy_document.verify(base.root, number, data)
+            raise Conflict(
+                f"Root {now.root.root.version} is in force now, and policy {number}, which others applied at "
+                "the same moment, is not: too few of the new root's holders have signed it.",
+                subject=f"policy {number}",
+                hint="Draft that change anew: mvault policy draft",
+            )
+
+
+def stored(draft: Draft, keys: Mapping[Digest, bytes]) -> bytes:
+    """Give a draft as it is put in force: signatures by `keys` that do not verify are left out."""
     return envelope.serialise(draft_files.keeping(draft, keys).envelope)
 
 
@@ -180,9 +233,9 @@ def found_vault(store: Store, drafts: Sequence[Draft]) -> Ballot:
         raise TypeError("The policy of a ballot is one.")
     about = new_vault.readme(found.root.digest, compiling.kind_of(document)).encode("utf-8")
     try:
-        objects.create(store, layout.policy(document.version), _stored(found.policy, found.keys))
+        objects.create(store, layout.policy(document.version), stored(found.policy, found.keys))
         told = new_vault.create_readme(store, about)
-        objects.create(store, layout.root(1), _stored(found.root, found.keys))
+        objects.create(store, layout.root(1), stored(found.root, found.keys))
     except Conflict:
         raise Conflict(
             f"At {store.location} is another vault already, or what is left of one.",
@@ -280,7 +333,12 @@ def status(session: Session, drafts: Sequence[Draft] = ()) -> Status:
     if isinstance(found.policy and found.policy.document, Policy) and found.policy is not None:
         proposed = found.policy.document
         if isinstance(proposed, Policy) and found.policy.digest != base.policy_id.digest:
-            change = compared(base.policy, proposed, policy_reading.stopped(session, proposed))
+            change = diff(
+                policy_view.of_policy(base.policy),
+                policy_view.of_policy(proposed),
+                policy_reading.stopped(session, proposed),
+                lapsing.lifted(session, proposed),
+            )
     return Status(
         policy=_standing(stored[policy.KIND], root, ()),
         root=_standing(stored[trust.KIND], root, ()),
@@ -291,9 +349,9 @@ def status(session: Session, drafts: Sequence[Draft] = ()) -> Status:
     )
 
 
-def compared(before: Policy, after: Policy, stopped: tuple[Stop, ...] | None) -> Difference:
-    """Compare two compiled policies."""
-    return diff(policy_view.of_policy(before), policy_view.of_policy(after), stopped)
+def compared(before: Policy, after: Policy) -> Difference:
+    """Compare two compiled policies, without looking at what a vault holds."""
+    return diff(policy_view.of_policy(before), policy_view.of_policy(after))
 
 
 def standings(found: Ballot) -> tuple[Standing, ...]:

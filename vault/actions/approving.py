@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from vault.actions import objects, recording, resolving, voting
+from vault.actions import auditing, logged, objects, recording, resolving, voting
+from vault.actions.auditing import Act
 from vault.actions.session import Session
 from vault.core import admission, channels, envelope, in_force, layout, names, policy, records
 from vault.core.channels import Slots
@@ -39,13 +40,20 @@ def approve(session: Session, reference: Reference, environment: Environment) ->
         Refused: the version does not verify, or does not meet what the environment requires.
         NotFound, Unavailable, NoUsableKey.
     """
+    with auditing.acting(session, "approve", reference, environment) as act:
+        return _approve(session, reference, environment, act)
+
+
+def _approve(session: Session, reference: Reference, environment: Environment, act: Act) -> Approved:
     resolved = session.resolve(environment)
+    act.learn(resolved)
     key_id = Digest(session.identity.key_id)
     authorised = admission.authorise(resolved, key_id, "approve", reference.model)
+    logged.demand(session, resolved.rule)
     verified = verified_for(session, authorised, reference)
     admission.require(verified, session.clock())
     seen = recording.look(session, authorised, Channel(environment, names.MAIN, reference.model))
-    session.remember(resolved, verified, (seen.where, seen.found.head))
+    recording.remember(session, resolved, seen, verified)
     before = _count(session, verified, seen.among)
     _check_counts(verified, before)
     already = _has_approved(session, verified, seen.among)
@@ -154,3 +162,14 @@ def _write(session: Session, verified: Verified, seq: int) -> None:
     data = envelope.serialise(envelope.sign(records.APPROVAL, records.encode_approval(record), signer))
     name = layout.approval(record.model, record.version, record.environment, envelope.digest(data))
     objects.create(session.store, name, data)
+    logged.change(
+        session,
+        "approve",
+        record.environment,
+        envelope.digest(records.encode_approval(record)),
+        required=verified.authorised.resolved.rule.require.log is not None,
+        model=record.model,
+        version=record.version,
+        manifest=record.manifest,
+        seq=record.seq,
+    )

@@ -106,7 +106,7 @@ class Changes:
         document = None if found.policy is None else found.policy.document
         if not isinstance(document, Policy):
             return found, None
-        return found, applying.compared(base.policy, document, None)
+        return found, applying.compared(base.policy, document)
 
     def sign(self, *files: Path) -> Signing:
         """Add this identity's signature to drafts that belong together.
@@ -120,17 +120,20 @@ class Changes:
         after, _ = self.look(*files)
         return Signing(applying.standings(after), change)
 
-    def apply(self, *files: Path, accept_outage: bool = False) -> Applied:
+    def apply(self, *files: Path, accept_outage: bool = False, lift_withdrawals: bool = False) -> Applied:
         """Put signed drafts in force.
 
         Raises:
             UntrustedSigner: too few root holders have signed (`threshold-not-met`).
-            Refused: channels that are in use would stop (`outage`).
+            Refused: channels that are in use would stop (`outage`), or versions that were withdrawn
+                would come back (`withdrawal-lapses`).
             Conflict: somebody else was first.
             DigestMismatch, Rollback, ValueError, NotFound, Malformed, Unavailable.
         """
         drafts = [draft_files.read(path) for path in files]
-        return applying.apply(self._session, drafts, accept_outage=accept_outage)
+        return applying.apply(
+            self._session, drafts, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals
+        )
 
     def status(self, *files: Path) -> Status:
         """Tell what is in force and who signed it, and what drafts lack and would do.
@@ -159,6 +162,7 @@ class Changes:
         root_holder: bool = False,
         starter: bool = False,
         accept_outage: bool = False,
+        lift_withdrawals: bool = False,
     ) -> Changed:
         """Let somebody join by a public identity, or give them more; see `teaming.add`.
 
@@ -174,15 +178,20 @@ class Changes:
             root_holder=root_holder,
             starter=starter,
             accept_outage=accept_outage,
+            lift_withdrawals=lift_withdrawals,
         )
 
-    def remove(self, name: Principal, *, accept_outage: bool = False) -> Changed:
+    def remove(
+        self, name: Principal, *, accept_outage: bool = False, lift_withdrawals: bool = False
+    ) -> Changed:
         """Take somebody out of the policy and the root; see `teaming.remove`.
 
         Raises:
             NotFound, ValueError, Refused, Conflict, Unavailable, NoUsableKey.
         """
-        return teaming.remove(self._session, name, accept_outage=accept_outage)
+        return teaming.remove(
+            self._session, name, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals
+        )
 
 
 def public_identities(files: Files) -> dict[Principal, list[Joining]]:

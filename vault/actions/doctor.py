@@ -146,21 +146,15 @@ class _Examination:
 
     def _environment(self, rule: EnvironmentRule) -> Iterator[Finding]:
         asked = rule.require
-        unsupported = [
-            name
-            for name, present in (("audit", asked.audit), ("load_test", asked.load_test), ("log", asked.log))
-            if present
-        ]
-        if unsupported:
+        if asked.unsupported:
+            what = ", ".join(asked.unsupported)
             yield Finding(
                 WARNING,
                 rule.name,
-                f"It requires {', '.join(unsupported)}, which this release cannot check; nothing loads.",
+                f"It requires {what}, which this release cannot check; nothing loads.",
                 "Use a release that can, or have the policy changed.",
                 "requirement-unsupported",
             )
-            if asked.audit:
-                return
         resolved = self._session.resolve(rule.name)
         notices = expiry.heads(rule.name, resolved.freshness, self._session.clock())
         for notice in notices:

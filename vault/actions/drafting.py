@@ -4,16 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from vault.actions import checking, compiling, draft_files, keyring, objects, resolving
+from vault.actions import checking, compiling, draft_files, keyring, objects, resolving, supposing
 from vault.actions.compiling import Compiled, Keys
 from vault.actions.draft_files import Draft
 from vault.actions.session import Session, Trust
-from vault.core import admission, envelope, layout, limits, memory_format, names, policy, trust
-from vault.core.in_force import Channel
-from vault.core.memory_format import Memory
+from vault.core import admission, channels, envelope, layout, limits, memory_format, names, policy, trust
+from vault.core.channels import Entry
+from vault.core.in_force import Channel, Signed
 from vault.core.names import Digest, Principal
-from vault.core.policy import ChannelHead, Policy, PolicyId
-from vault.core.trust import Root, RootKey, Skipped
+from vault.core.policy import ChannelHead, Policy
+from vault.core.trust import Root, RootKey
 from vault.policyfile import PolicySource
 
 DAY = 86_400
@@ -110,7 +110,7 @@ def next_policy(
     )
     if new_era:
         document = replace(document, era=base.policy.era + 1, continues={})
-        document = replace(document, continues=_heads(session, base, document))
+        document = replace(document, continues=_heads(session, document))
     return draft_files.of_policy(document)
 
 
@@ -141,32 +141,13 @@ def _store_keys(session: Session, document: object, compiled: Compiled) -> None:
 # --- a new era ---
 
 
-class _Forgotten:
-    """The memory of nothing: where an era begins anew, what was seen before does not bind."""
-
-    def __init__(self, vault: Digest) -> None:
-        self._vault = vault
-
-    def load(self) -> Memory:
-        """Nothing is remembered."""
-        return Memory(self._vault)
-
-    def advance(self, seen: Memory) -> None:
-        """Nothing is."""
-
-
-def _heads(session: Session, base: Trust, proposed: Policy) -> dict[str, ChannelHead]:
+def _heads(session: Session, proposed: Policy) -> dict[str, ChannelHead]:
     """Give the newest record of every channel that the proposed policy lets stand.
 
     A record whose number leaves no room for another is what a new era is the way
     out of: the one below it is taken.
     """
-    supposed = PolicyId(proposed.era, proposed.version, Digest("0" * 64))
-    trial = replace(
-        session,
-        memory=_Forgotten(base.root.vault),
-        _trust=Trust(base.root, replace(proposed, expires=None), supposed, base.skipped, base.listing),
-    )
+    trial = supposing.unexpired(supposing.then(session, proposed))  # what was seen before does not bind
     found: dict[str, ChannelHead] = {}
     listed = [where for where in checking.all_channels(trial) if where.environment in proposed.environments]
     for done, where in enumerate(listed):
@@ -178,20 +159,34 @@ def _heads(session: Session, base: Trust, proposed: Policy) -> dict[str, Channel
 
 
 def _head(trial: Session, where: Channel) -> ChannelHead | None:
+    """Give where one channel continues: nowhere, where it means nothing, or what another slot withdrew.
+
+    That bar stays behind in the old era: a record lifted over it would be free of it.
+    """
     resolved = trial.resolve(where.environment)
     authorised = resolving.anybody(resolved, where.model)
-    newest = resolving.channel(trial, authorised, where).head
+    among = resolving.slots(trial, resolved, where.model)
+    newest = resolving.channel(trial, authorised, where, among).head
+    if newest is not None and not _has_room(newest):
+        listed = resolving.judged(trial, resolved, where)
+        genuine = (entry for entry in listed if isinstance(entry, Signed))
+        standing = (entry for entry in genuine if _has_room(entry))
+        newest = next(
+            (entry for entry in standing if resolving.holds(trial, authorised, where, entry, among)), None
+        )
     if newest is None:
         return None
-    if newest.record.seq <= limits.NUMBER_MAX - limits.GAP:
-        return ChannelHead(newest.record.seq, newest.digest)
-    among = resolving.slots(trial, resolved, where.model)
-    for entry in resolving.judged(trial, resolved, where):
-        if isinstance(entry, Skipped) or entry.record.seq > limits.NUMBER_MAX - limits.GAP:
-            continue
-        if resolving.holds(trial, authorised, where, entry, among):
-            return ChannelHead(entry.record.seq, entry.digest)
-    return None
+    order = channels.order_of(resolved.context, newest)
+    elsewhere = (records for slot, records in among.places.items() if slot != where.slot)
+    later = (entry for records in elsewhere for entry in records.since(order) if _has_room(entry))
+    if any(newest.record.manifest in entry.record.bars for entry in later):
+        return None
+    return ChannelHead(newest.record.seq, newest.digest)
+
+
+def _has_room(entry: Entry) -> bool:
+    """Tell whether a record's number leaves room for others above it."""
+    return entry.record.seq <= limits.NUMBER_MAX - limits.GAP
 
 
 # --- roots ---
@@ -212,12 +207,15 @@ def root_draft(
     the new root, so it is drafted anew unless enough of the new holders signed it.
 
     Raises:
-        ValueError: a holder has no key, or the threshold is higher than their number.
+        ValueError: a holder has no key or is a service, or the threshold is higher than their number.
         Refused, NotFound, Unavailable.
     """
     base = base_of(session)
     before = base.root.root
     keys = before.keys
+    for name in holders or ():
+        if (member := base.policy.members.get(name)) is not None and member.kind == policy.SERVICE:
+            raise ValueError(f"{name} is a service, and only people hold the root: a service's owner is one.")
     if holders is not None:
         keys = tuple(
             RootKey(name, public)

@@ -17,7 +17,7 @@ from vault.actions.opening import clock, passphrases, unlocker
 from vault.actions.session import HeldIdentity
 from vault.core import names
 from vault.core.names import Digest
-from vault.errors import Conflict, Malformed, NotFound, NoUsableKey, Refused, Unavailable
+from vault.errors import Conflict, NoUsableKey, Refused, Unavailable
 from vault.keys import identity_file, recipients
 from vault.ports import Store
 from vault.settings import Settings
@@ -114,7 +114,7 @@ def found_vault(
     if kind not in RECIPIENT_KINDS:
         raise ValueError(f"A recipient is one of {', '.join(RECIPIENT_KINDS)}, not {kind!r}.")
     source = policyfile.parse(
-        policyfile.shipped(starter) if policy is None else _read_policy(Path(policy)),
+        policyfile.shipped(starter) if policy is None else policyfile.read(Path(policy)),
         policy or f"{starter}.yaml",
     )
     places = FOUNDING_DRAFTS if founders.threshold > 1 else ()
@@ -175,18 +175,6 @@ def found_by_drafts(found: Settings, store: Store, drafts: Sequence[Draft]) -> B
     if found.config_dir is not None:
         pins.add(store.location, vault, now=clock())
     return Begun(vault, store.location)
-
-
-def _read_policy(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(policyfile.POLICY_FILE_BYTES + 1).decode("utf-8")
-    except FileNotFoundError:
-        raise NotFound(f"There is no policy file {path}.", subject=str(path)) from None
-    except UnicodeDecodeError:
-        raise Malformed(f"{path} is not text in UTF-8.", subject=str(path)) from None
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be read: {error.strerror}.", subject=str(path)) from None
 
 
 def _recovery_path(found: Settings, store: Store) -> Path:

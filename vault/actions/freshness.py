@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vault.actions import objects
-from vault.core import envelope, heads, layout, limits
+from vault.core import envelope, heads, layout, limits, policy, policy_document
 from vault.core.heads import Heads
 from vault.core.in_force import Context, Signed
 from vault.core.memory_format import Mark
@@ -56,15 +56,30 @@ def read(
 
 
 def offered(store: Store, environment: Environment, mark: Mark) -> bool:
-    """Tell whether the heads that a client remembers still lie in the store, whoever signed them.
+    """Tell whether the heads that a client remembers still lie in the store, signed as they were.
+
+    That is judged by the policy under which they were made: their signer may have left since. Without it,
+    whoever strips the signature could pass newer heads off as those of somebody who lost the right.
 
     Raises:
         Unavailable: the store failed.
     """
     name = layout.heads(environment) + layout.numbered(mark.number)
     try:
-        data = store.read(name, limit=limits.ENVELOPE_BYTES)
-        sealed = envelope.parse(data, kind=heads.KIND, subject=name)
+        sealed = envelope.parse(_read(store, name), kind=heads.KIND, subject=name)
+        if sealed.digest != mark.digest:
+            return False
+        made_under = heads.parse(sealed.payload, name).policy
+        place = layout.policy(made_under.version)
+        document = envelope.parse(_read(store, place), kind=policy.KIND, subject=place)
+        if document.digest != made_under.digest:
+            return False
+        then = policy_document.parse(document.payload, place)
     except (NotFound, Refused):
         return False
-    return sealed.digest == mark.digest
+    signers = [then.holder(key_id) for key_id in envelope.signers(sealed, then.counting_keys())]
+    return any(signer and heads.may_attest(then, signer.name, environment) for signer in signers)
+
+
+def _read(store: Store, name: str) -> bytes:
+    return store.read(name, limit=limits.ENVELOPE_BYTES)

@@ -1,9 +1,11 @@
 """Load a model or a package: the admission's steps with their reading, then the loader of the format."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from vault.actions import deserializing, resolving, savedmodel_folder
+from vault.actions import auditing, deserializing, resolving, savedmodel_folder
+from vault.actions.auditing import Act
 from vault.actions.libraries import installed
 from vault.actions.reading import Package
 from vault.actions.session import Session
@@ -26,8 +28,11 @@ class LoadedPackage:
     bytes that passed every step; what was loaded is kept.
     """
 
-    def __init__(self, session: Session, verified: Verified, options: Mapping[str, Any]) -> None:
-        """Open the package's metadata; see `load_package`."""
+    def __init__(
+        self, session: Session, verified: Verified, options: Mapping[str, Any], act: Act | None = None
+    ) -> None:
+        """Open the package's metadata; see `load_package`. What is refused later is told to `act`."""
+        self._act = act
         self._session = session
         self._verified = verified
         self._options = options
@@ -121,8 +126,9 @@ class LoadedPackage:
         entry = self._verified.manifest.file(path)
         if entry is None or path == METADATA:
             raise NotFound(f"{self.reference} has no file {path}.", subject=self.reference)
-        data, sha256 = self._package.read(entry)
-        admission.check_plaintext(self._package.opened, entry, len(data), sha256)
+        with self._watched():
+            data, sha256 = self._package.read(entry)
+            admission.check_plaintext(self._package.opened, entry, len(data), sha256)
         return bytes(data)
 
     def align(self, frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -208,7 +214,12 @@ class LoadedPackage:
             entry.role,
             lambda: self._beside(entry),
         )
-        return deserializing.deserialize(self.admit(entry), saved)
+        with self._watched():
+            return deserializing.deserialize(self.admit(entry), saved)
+
+    def _watched(self) -> AbstractContextManager[object]:
+        """Have what is refused from here on recorded, if the load itself is over."""
+        return nullcontext() if self._act is None else self._act.afterwards()
 
     def _beside(self, entry: FileEntry) -> dict[str, bytes]:
         """Read the verified files of the folder around a SavedModel's graph, by their paths in it."""
@@ -236,5 +247,24 @@ def load_package(session: Session, reference: Reference, options: Mapping[str, A
     Raises:
         Refused, NotFound, Unavailable, NoUsableKey.
     """
-    found = resolving.find(session, reference, "load")
-    return LoadedPackage(session, found.verified, options)
+    with _loading(session, reference) as act:
+        return _open(session, reference, options, act)
+
+
+def load_model(session: Session, reference: Reference, options: Mapping[str, Any]) -> Any:
+    """Find, verify, decrypt and deserialize a model; what comes back depends on its format.
+
+    Raises:
+        Refused, NotFound, Unavailable, NoUsableKey, MissingLibrary.
+    """
+    with _loading(session, reference) as act:
+        return _open(session, reference, options, act).model
+
+
+def _loading(session: Session, reference: Reference) -> AbstractContextManager[Act]:
+    return auditing.acting(session, "load", reference, resolving.environment_of(session, reference))
+
+
+def _open(session: Session, reference: Reference, options: Mapping[str, Any], act: Act) -> LoadedPackage:
+    found = resolving.find(session, reference, "load", act)
+    return LoadedPackage(session, found.verified, options, act)

@@ -5,23 +5,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vault import policyfile
-from vault.actions import checking, resolving
+from vault.actions import checking, lapsing, resolving, supposing
 from vault.actions.init import OWNER
-from vault.actions.session import Session, Trust
-from vault.core import names, policy_analysis, policy_check, policy_diff, policy_view
+from vault.actions.session import Session
+from vault.core import admission, names, policy_analysis, policy_check, policy_diff, policy_view
 from vault.core.in_force import Channel
-from vault.core.memory_format import Memory
 from vault.core.names import Digest, Environment, Model, Principal, Reference, Version
-from vault.core.policy import Policy, PolicyId
+from vault.core.policy import Policy
 from vault.core.policy_analysis import Explanation, Holder, Verdict
 from vault.core.policy_check import Finding
 from vault.core.policy_diff import Difference, Stop
 from vault.core.policy_view import View
+from vault.core.stages import Authorised, Target
 from vault.core.trust import Skipped
 from vault.errors import AccessDenied, NotFound, Refused
 
+_LOOKS = 4
 IN_FORCE = "in-force"  # in place of a file's name: the policy of the vault
-_NOT_SIGNED = Digest("0" * 64)
 
 
 def file_view(path: Path) -> View:
@@ -113,7 +113,7 @@ class PolicyInForce:
         return policy_analysis.explain(self.view, asked, action, model, environment, source)
 
     def change(self, after: View, me: Principal | None = None) -> Difference:
-        """Compare with a file that is to follow; tell which channels it would stop.
+        """Compare with a file that is to follow; tell what it would stop, and which withdrawals would lapse.
 
         `owner` in the file stands for `me`, unless somebody of that name is in force.
         """
@@ -122,7 +122,9 @@ class PolicyInForce:
             after = policy_view.standing_for(after, OWNER, me)
         proposed = policy_view.as_policy(after, known)
         keyed = replace(after, members=proposed.members)
-        return policy_diff.diff(self.view, keyed, stopped(self._session, proposed))
+        return policy_diff.diff(
+            self.view, keyed, stopped(self._session, proposed), lapsing.lifted(self._session, proposed)
+        )
 
 
 # --- what a change would do ---
@@ -138,26 +140,26 @@ def stopped(session: Session, proposed: Policy) -> tuple[Stop, ...]:
         Unavailable: the store failed.
         Refused, NotFound: the trust documents themselves do not verify.
     """
-    trust = session.trust()
-    today = _under(session, trust.policy, trust.policy_id)
-    then = _under(session, proposed, PolicyId(proposed.era, proposed.version, _NOT_SIGNED))
+    today, then = supposing.today(session), supposing.then(session, proposed)
     places = list(_places(session))
     found = []
     for done, where in enumerate(places):
         before = _loadable(today, where)
-        if isinstance(before, _Loaded):
+        after: _Loaded | Skipped = before
+        for _ in range(_LOOKS):
             after = _loadable(then, where)
+            again = before if after == before else _loadable(today, where)
+            if again == before:
+                break
+            before = again  # somebody promoted between the two looks
+        if isinstance(before, _Loaded):
             if isinstance(after, Skipped):
                 found.append(Stop(where, before.version, _why(then, where, before) or after.reason))
             elif after.version != before.version:
-                found.append(
-                    Stop(
-                        where,
-                        before.version,
-                        f"it would go back to {where.model}:{after.version}, which loaders that saw the "
-                        f"newer one refuse: {_why(then, where, before)}",
-                    )
-                )
+                back = f"it would go back to {where.model}:{after.version}"
+                why = _why(then, where, before)
+                told = f"{back}, which loaders that saw the newer one refuse{f': {why}' if why else ''}"
+                found.append(Stop(where, before.version, told))
         session.progress(done + 1, len(places), "channels")
     return tuple(found)
 
@@ -203,10 +205,12 @@ def _loadable(session: Session, where: Channel) -> _Loaded | Skipped:
 
 
 def _why(session: Session, where: Channel, before: _Loaded) -> str:
-    """Say why the record that is in force today would not be; nothing where it still would."""
+    """Say why the record, or the version itself, that counts today would not; nothing where it would."""
     if where.environment not in session.trust().policy.environments:
         return ""
     authorised = resolving.anybody(session.resolve(where.environment), where.model)
+    if before.seq is None:
+        return _why_version(session, authorised, where.model, before.version)
     try:
         skipped = resolving.channel(session, authorised, where).skipped
     except (Refused, NotFound):
@@ -215,25 +219,14 @@ def _why(session: Session, where: Channel, before: _Loaded) -> str:
     return next((entry.reason.rstrip(".") for entry in skipped if entry.name == name), "")
 
 
-class _Forgetful:
-    """A memory that knows nothing and keeps nothing: what might be is no observation."""
-
-    def __init__(self, vault: Digest) -> None:
-        self._vault = vault
-
-    def load(self) -> Memory:
-        """Remember nothing."""
-        return Memory(self._vault)
-
-    def advance(self, seen: Memory) -> None:
-        """Keep nothing."""
-
-
-def _under(session: Session, policy: Policy, policy_id: PolicyId) -> Session:
-    """Give a session like this one in which another policy is in force."""
-    trust = session.trust()
-    return replace(
-        session,
-        memory=_Forgetful(trust.root.vault),
-        _trust=Trust(trust.root, policy, policy_id, trust.skipped, trust.listing),
-    )
+def _why_version(session: Session, authorised: Authorised, model: Model, version: Version) -> str:
+    """Say why a version that publishing alone makes loadable would not be any more."""
+    if not authorised.resolved.rule.require.none:
+        return f"publishing would not be enough in {authorised.resolved.rule.name}, and nobody promoted it"
+    try:
+        data = resolving.read_manifest(session, model, version)
+        verified = resolving.verify(session, authorised, Target(version, None, None), data)
+        admission.require(verified, session.clock())
+    except (Refused, NotFound) as refusal:
+        return refusal.message.rstrip(".")
+    return ""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vault.actions import keyring, recording, resolving, voting
+from vault.actions import auditing, keyring, logged, recording, resolving, voting
 from vault.actions.reading import find_sealing
 from vault.actions.recording import Step
 from vault.actions.session import Session
@@ -40,19 +40,23 @@ def promote(session: Session, reference: Reference, environment: Environment, sl
         Conflict: somebody else promoted or withdrew meanwhile; nothing of ours counts.
         NotFound, Unavailable, NoUsableKey.
     """
-    authorised = authorise(session, reference.model, environment)
-    source = admit(session, authorised, reference)
-    return enter(session, authorised, source, Channel(environment, slot, reference.model))
+    with auditing.acting(session, "promote", reference, environment, slot=slot) as act:
+        authorised = authorise(session, reference.model, environment)
+        act.learn(authorised.resolved)
+        source = admit(session, authorised, reference)
+        return enter(session, authorised, source, Channel(environment, slot, reference.model))
 
 
 def authorise(session: Session, model: Model, environment: Environment) -> Authorised:
-    """Demand that this identity may promote a model to an environment.
+    """Demand that this identity may promote a model to an environment, and log it where that is asked for.
 
     Raises:
         AccessDenied, NotFound, Refused, Unavailable.
     """
     into = session.resolve(environment)
-    return admission.authorise(into, Digest(session.identity.key_id), "promote", model)
+    authorised = admission.authorise(into, Digest(session.identity.key_id), "promote", model)
+    logged.demand(session, into.rule)
+    return authorised
 
 
 def admit(session: Session, authorised: Authorised, reference: Reference) -> Verified:
@@ -88,7 +92,7 @@ def enter(session: Session, authorised: Authorised, source: Verified, where: Cha
     into = authorised.resolved
     seen = recording.look(session, authorised, where)
     head = seen.found.head
-    session.remember(into, (where, head))
+    recording.remember(session, into, seen)
     named = Reference(where.model, environment=where.environment, slot=where.slot)
     version = source.manifest.version
     already = head is not None and seen.found.manifest == source.digest
@@ -176,8 +180,15 @@ def rollback(
         NotFound: the channel never named another version that could be used again, or never named `to`.
         AccessDenied, Refused, Conflict, Unavailable, NoUsableKey: as `promote`.
     """
-    authorised = authorise(session, model, environment)
     where = Channel(environment, slot, model)
+    with auditing.acting(session, "promote", f"{where} back", environment, model=model, slot=slot) as act:
+        authorised = authorise(session, model, environment)
+        act.learn(authorised.resolved)
+        return _go_back(session, authorised, where, to)
+
+
+def _go_back(session: Session, authorised: Authorised, where: Channel, to: Version | None) -> Promotion:
+    model, environment = where.model, where.environment
     among = recording.slots(session, authorised, where)
     earlier = _earlier(session, authorised, where, among, to)
     if earlier is None or earlier.record.version is None:

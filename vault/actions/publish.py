@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from vault import sealing
-from vault.actions import keyring, objects, resolving
+from vault.actions import auditing, keyring, logged, objects, resolving
+from vault.actions.auditing import Act
 from vault.actions.session import Session
 from vault.core import admission, age, envelope, layout, manifest, names, records
 from vault.core.manifest import METADATA, FileEntry, FileFacts, Manifest, Metadata
@@ -53,8 +54,19 @@ def publish(session: Session, model: Model, version: Version | None, contents: C
         ValueError: the files' paths collide, there are none, or too much is to be recorded of them.
         Unavailable: the store failed; nothing is visible.
     """
+    with auditing.acting(
+        session, "publish", str(model), session.environment, model=model, version=version
+    ) as act:
+        return _publish(session, model, version, contents, act)
+
+
+def _publish(
+    session: Session, model: Model, version: Version | None, contents: Contents, act: Act
+) -> Reference:
     resolved = session.resolve(session.environment)
+    act.learn(resolved)
     authorised = admission.authorise(resolved, Digest(session.identity.key_id), "publish", model)
+    logged.demand(session, resolved.rule)
     try:
         manifest.check_paths([METADATA, *(file.path for file in contents.files)], str(model))
         _check_metadata(contents, model)
@@ -273,6 +285,16 @@ class _Publication:
                 hint="Look at theirs, then run the same command again for the next version.",
             ) from None
         session.remember(self._authorised.resolved, verified)
+        logged.change(
+            session,
+            "publish",
+            self._rule.name,
+            signed.digest,
+            required=self._rule.require.log is not None,
+            model=self._model,
+            version=self._version,
+            manifest=signed.digest,
+        )
 
 
 class BytesSource:

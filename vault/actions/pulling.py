@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
-from vault.actions import local_files, resolving
+from vault.actions import auditing, local_files, resolving
 from vault.actions.reading import Package
 from vault.actions.session import Session
 from vault.core import admission, formats, static_stage
@@ -40,7 +40,12 @@ def pull(
         Refused, NotFound, NoUsableKey: nothing was written.
         Unavailable: the store or the disk failed; what could not be completed is not there.
     """
-    found = resolving.find(session, reference, "pull").verified
+    with auditing.acting(session, "pull", reference, resolving.environment_of(session, reference)) as act:
+        found = resolving.find(session, reference, "pull", act).verified
+        return _pull(session, found, destination, zipped, layout)
+
+
+def _pull(session: Session, found: Verified, destination: Path, zipped: bool, layout: str | None) -> Path:
     _check_formats(found)
     package = Package(session, found)
     entries = [entry for entry in found.manifest.files if entry.path != METADATA]

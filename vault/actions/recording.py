@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from vault.actions import objects, resolving
-from vault.actions.session import Session
-from vault.core import channels, envelope, in_force, layout, limits, records
+from vault.actions import attested, logged, objects, resolving
+from vault.actions.session import Session, mark_of
+from vault.core import channels, envelope, in_force, layout, limits, memory_format, records
 from vault.core.channels import Entry, InForce, Slots
 from vault.core.in_force import Channel, Signed
 from vault.core.names import Digest, Version
 from vault.core.records import ChannelRecord
-from vault.core.stages import Authorised, Resolved
+from vault.core.stages import Authorised, Resolved, Verified
 from vault.core.trust import Skipped
 from vault.errors import Conflict, Malformed, NotFound, Refused, Rollback, Unavailable
 
@@ -66,6 +66,25 @@ def slots(session: Session, authorised: Authorised, where: Channel) -> Slots:
         return found
     here = resolving.judged(session, authorised.resolved, where)
     return Slots(found.context, {**found.places, where.slot: here})
+
+
+def remember(session: Session, resolved: Resolved, seen: Seen, *also: Verified) -> None:
+    """Remember what a channel came to, before something is written to it, and what else was verified.
+
+    What this client saw in force may have lapsed with its signers or approvers: a
+    load refuses then, but whoever writes here is to mend it. It must lie there still.
+
+    Raises:
+        Rollback: the store offers something older, or other, than was seen before.
+        Unavailable.
+    """
+    attested.recall(session, resolved, seen.where.model, seen.among)
+    where, head = seen.where, seen.found.head
+    known = resolved.remembered.channels.get(
+        memory_format.channel_key(where.environment, where.slot, where.model)
+    )
+    lapsed = known is not None and (head is None or mark_of(resolved.context, head).order < known.order)
+    session.remember(resolved, *also, *(() if lapsed else ((where, head),)))
 
 
 def look_past(session: Session, authorised: Authorised, where: Channel, among: Slots | None = None) -> Seen:
@@ -140,7 +159,25 @@ def write(session: Session, seen: Seen, step: Step) -> Entry:
             continue
         if len(seen.among.places) > 1:
             _check_company(session, seen, step, taken | {seq})
+        _log(session, seen, judged)
         return judged
+
+
+def _log(session: Session, seen: Seen, entry: Entry) -> None:
+    """Log a record that was created; one that only bars counts whether or not it is logged."""
+    record = entry.record
+    logged.change(
+        session,
+        "withdraw" if record.manifest is None else "promote",
+        record.environment,
+        entry.digest,
+        required=seen.resolved.rule.require.log is not None and record.manifest is not None,
+        model=record.model,
+        version=record.version,
+        manifest=record.manifest,
+        slot=record.slot,
+        seq=record.seq,
+    )
 
 
 def _check_company(session: Session, seen: Seen, step: Step, known: set[int]) -> None:

@@ -1,20 +1,21 @@
-"""Renew the heads of environments: an unattended job's work, which needs no key that authorises anything."""
+"""Renew what is due: heads, which takes no key that authorises anything, and root and policy."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from vault.actions import objects, resolving
+from vault.actions import objects, renewing_documents, resolving
 from vault.actions.freshness import read
+from vault.actions.renewing_documents import DueDocument
 from vault.actions.session import Session, mark_of
-from vault.core import envelope, expiry, heads, layout, limits, names
-from vault.core.expiry import Notice
+from vault.core import envelope, heads, layout, limits, names
 from vault.core.heads import DAY, Heads
 from vault.core.in_force import Channel, Signed
 from vault.core.memory_format import Mark
 from vault.core.names import Digest, Environment, Principal
 from vault.core.stages import Resolved
 from vault.core.trust import Skipped
-from vault.errors import AccessDenied, Conflict, NotFound, Refused
+from vault.errors import AccessDenied, Conflict, Expired, NotFound, Refused, Unavailable, VaultError
 
 VALID_DAYS = 7
 WITHIN_DAYS = 30
@@ -38,10 +39,17 @@ class Renewed:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What a renewal wrote, and which documents their holders must renew soon."""
+    """What a renewal wrote: heads, and root or policy that were due.
+
+    On a dry run `planned` are the environments whose heads would be signed.
+    `problem` is what kept a document that was due from being renewed, or heads
+    under a policy that has expired; the rest was done all the same.
+    """
 
     heads: tuple[Renewed, ...]
-    due: tuple[Notice, ...]
+    due: tuple[DueDocument, ...]
+    planned: tuple[Environment, ...] = ()
+    problem: VaultError | None = None
 
 
 def renew(
@@ -50,10 +58,14 @@ def renew(
     *,
     valid_days: int = VALID_DAYS,
     within_days: int = WITHIN_DAYS,
+    folder: Path | None = None,
+    dry_run: bool = False,
 ) -> Renewal:
-    """Sign new heads for `environments`, by default for all that this identity may attest.
+    """Renew what is due, and sign new heads for `environments`, by default for all that it may attest.
 
-    `due` tells which of root and policy expire within `within_days`. A vault
+    A root or policy that expires within `within_days` is drafted anew with only
+    the dates changed: put in force at once where this identity's signature is
+    enough, else left as a draft in `folder`, by default the current one. A vault
     none of whose environments asks for heads needs none.
 
     Raises:
@@ -67,14 +79,29 @@ def renew(
         raise ValueError(f"Heads are valid for 1 to {limits.HEADS_DAYS} days, not {valid_days}.")
     if not 0 <= within_days <= limits.DAYS:
         raise ValueError(f"--within is a number of days up to {limits.DAYS:,}.")
-    written = tuple(
-        _renew(session, environment, valid_days) for environment in _chosen(session, environments)
-    )
-    found = session.trust()
-    due = expiry.documents(
-        found.root.root.expires, found.policy.expires, session.clock(), within=within_days * DAY
-    )
-    return Renewal(written, due)
+    due: tuple[DueDocument, ...] = ()
+    problem: VaultError | None = None
+    try:
+        due = renewing_documents.renew(session, within_days, folder=folder or Path(), dry_run=dry_run)
+    except (Conflict, Refused, Unavailable) as error:
+        problem = error  # heads are renewed all the same: loads depend on them
+    try:
+        chosen = _chosen(session, environments)
+    except AccessDenied:
+        if environments or not due:
+            raise
+        chosen = ()  # a root holder who renewed root or policy, and attests nothing
+    if dry_run:
+        return Renewal((), due, chosen, problem)
+    written: list[Renewed] = []
+    try:
+        for environment in chosen:
+            written.append(_renew(session, environment, valid_days))
+    except Expired as error:
+        if not due and problem is None:
+            raise
+        problem = problem or error
+    return Renewal(tuple(written), due, problem=problem)
 
 
 def _chosen(session: Session, environments: Sequence[Environment]) -> tuple[Environment, ...]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
-from vault.actions import attested, objects
+from vault.actions import attested, chain, objects
+from vault.actions.auditing import Act
 from vault.actions.session import Observation, Session
 from vault.core import admission, channels, envelope, in_force, layout, limits, memory_format, names
 from vault.core.channels import Entry, Evidence, InForce, Records, Slots
@@ -33,8 +34,8 @@ def environment_of(session: Session, reference: Reference) -> Environment:
     return reference.environment or session.environment
 
 
-def find(session: Session, reference: Reference, action: str) -> Found:
-    """Find and verify what a reference means, for an action in its environment.
+def find(session: Session, reference: Reference, action: str, act: Act | None = None) -> Found:
+    """Find and verify what a reference means, for an action in its environment; `act` is told what it is.
 
     Raises:
         ValueError: a bare name under an environment other than dev.
@@ -42,13 +43,19 @@ def find(session: Session, reference: Reference, action: str) -> Found:
         NotFound, Unavailable, NoUsableKey.
     """
     resolved = session.resolve(environment_of(session, reference))
+    if act is not None:
+        act.demand(resolved)
     authorised = admission.authorise(resolved, Digest(session.identity.key_id), action, reference.model)
     try:
-        return find_authorised(session, authorised, reference)
+        found = find_authorised(session, authorised, reference)
     except Rollback as refusal:
         if refusal.code != "withheld" or session.trust().policy_id == resolved.context.policy_id:
             raise
-    return find(session, reference, action)  # a policy was signed, and used, between our two looks
+    else:
+        if act is not None:
+            act.learn(found.verified)
+        return found
+    return find(session, reference, action, act)  # a policy was signed, and used, between our two looks
 
 
 def find_authorised(session: Session, authorised: Authorised, reference: Reference) -> Found:
@@ -84,9 +91,12 @@ def identify(session: Session, resolved: Resolved, reference: Reference) -> Veri
     return find_authorised(session, anybody(resolved, reference.model), reference).verified
 
 
-def _finish(session: Session, verified: Verified, skipped: tuple[Skipped, ...], *seen: Observation) -> Found:
+def _finish(
+    session: Session, verified: Verified, skipped: tuple[Skipped, ...], among: Slots, *seen: Observation
+) -> Found:
     admission.require(verified, session.clock())
-    admission.fresh(verified, held=attested.compare(verified, seen, partial(judged, session)))
+    attested.recall(session, verified.authorised.resolved, verified.manifest.model, among)
+    admission.fresh(verified, held=attested.compare(session, verified, among, seen))
     session.remember(verified.authorised.resolved, verified, *seen)
     return Found(verified, skipped)
 
@@ -97,18 +107,22 @@ def _finish(session: Session, verified: Verified, skipped: tuple[Skipped, ...], 
 def _by_channel(session: Session, authorised: Authorised, reference: Reference) -> Found:
     resolved = authorised.resolved
     where = Channel(resolved.rule.name, reference.slot or names.MAIN, reference.model)
-    found = channel(session, authorised, where)
+    among = slots(session, resolved, reference.model)
+    found = channel(session, authorised, where, among)
     if found.head is None:
         session.remember(resolved, (where, None))
         if reference.slot is None and resolved.rule.require.none and _open(resolved):
             return _newest(session, authorised, found.skipped)
     try:
         target = channels.target_of_channel(where, found)
-    except Refused:
-        session.remember(resolved, (where, found.head))
+        data = read_manifest(session, reference.model, target.version)
+        verified = verify(session, authorised, target, data)
+        return _finish(session, verified, found.skipped, among, (where, found.head))
+    except (NotFound, Refused) as refusal:
+        attested.keep(session, resolved, found.bar)
+        if not isinstance(refusal, Rollback):  # it was seen, whatever became of what it names
+            session.remember(resolved, (where, found.head))
         raise
-    data = read_manifest(session, reference.model, target.version)
-    return _finish(session, verify(session, authorised, target, data), found.skipped, (where, found.head))
 
 
 def _open(resolved: Resolved) -> bool:
@@ -240,12 +254,14 @@ def _by_version(session: Session, authorised: Authorised, reference: Reference) 
     version = reference.version or version_of(session, authorised, reference)
     data = read_manifest(session, reference.model, version)
     found = verify(session, authorised, Target(version, reference.digest, None, open=False), data)
-    records = history(session, authorised, slots(session, resolved, reference.model), found.digest)
+    among = slots(session, resolved, reference.model)
+    records = history(session, authorised, among, found.digest)
+    attested.keep(session, resolved, *records)
     target = channels.target_of_version(resolved, version, found.digest, records, str(reference))
     if target.via is not None:
-        return _finish(session, replace(found, target=target), ())
+        return _finish(session, replace(found, target=target), (), among)
     try:
-        return _finish(session, verify(session, authorised, target, data), ())
+        return _finish(session, verify(session, authorised, target, data), (), among)
     except UntrustedSigner:
         # Its publishers may publish it, only not straight into this environment.
         raise channels.not_promoted(resolved, str(reference)) from None
@@ -277,19 +293,20 @@ def holds(session: Session, authorised: Authorised, where: Channel, entry: Entry
         Unavailable.
     """
     evidence = partial(_evidence, session, authorised, where)
-    return channels.missing_approvals(authorised.resolved, where, entry, among, evidence) is None
+    return channels.unmet(authorised.resolved, where, entry, among, evidence) is None
 
 
 def history(session: Session, authorised: Authorised, among: Slots, digest: Digest) -> list[Entry]:
     """Give the records that name a digest, and hold or once held, and those that bar it.
 
     What became of other versions, whose manifests may be deleted, does not matter to this one.
+
+    Raises:
+        Rollback: a record that another one follows is gone.
     """
     found = []
     for records in among.places.values():
-        for entry in records:
-            if isinstance(entry, Skipped):
-                continue
+        for entry in chain.unbroken(session.store, records):
             if entry.record.manifest == digest:
                 if holds(session, authorised, records.where, entry, among):
                     found.append(entry)
@@ -313,6 +330,7 @@ def _newest(session: Session, authorised: Authorised, skipped: tuple[Skipped, ..
             data = read_manifest(session, model, version)
             verified = verify(session, authorised, Target(version, None, None), data)
             records = history(session, authorised, among, verified.digest)
+            attested.keep(session, resolved, *records)
             channels.target_of_version(resolved, version, verified.digest, records, subject)
         except Rollback:
             raise
@@ -323,7 +341,7 @@ def _newest(session: Session, authorised: Authorised, skipped: tuple[Skipped, ..
                 excluded.add(version)  # it is there as it was; the policy or a record keeps it out
             continue
         _check_newest(resolved.remembered, model, version, excluded)
-        return _finish(session, verified, tuple(passed))
+        return _finish(session, verified, tuple(passed), among)
     _check_newest(resolved.remembered, model, None, excluded)
     raise NotFound(
         f"There is no version of {model} in {resolved.rule.name}.",

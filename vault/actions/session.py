@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vault.actions import freshness, objects
 from vault.actions.freshness import HeadsFound
@@ -18,17 +18,31 @@ from vault.core import (
     trust,
 )
 from vault.core.allowance import Allowance
-from vault.core.in_force import Channel, Context, Signed
+from vault.core.in_force import Channel, Context, Proofs, Signed
 from vault.core.memory_format import Mark, Memory
 from vault.core.names import Digest, Environment
 from vault.core.policy import Policy, PolicyId
 from vault.core.records import ChannelRecord
 from vault.core.stages import Resolved, Verified
 from vault.core.trust import Skipped, TrustedRoot
-from vault.errors import NotFound, NoUsableKey, Rollback
+from vault.errors import AccessDenied, Expired, NotFound, NoUsableKey, Rollback
 from vault.keys.recipients import Identity as AgeIdentity
 from vault.keys.recipients import Recipient as AgeRecipient
 from vault.ports import Clock, Progress, Random, Store, no_progress
+
+if TYPE_CHECKING:
+    from vault.actions.auditor import Auditor
+
+
+class SigningKey(Protocol):
+    """A key that an identity has for one purpose."""
+
+    @property
+    def public(self) -> bytes:
+        """Its Ed25519 key, 32 bytes."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign."""
 
 
 class HeldIdentity(Protocol):
@@ -57,6 +71,9 @@ class HeldIdentity(Protocol):
     def sign(self, message: bytes) -> bytes:
         """Sign."""
 
+    def derive(self, info: bytes) -> SigningKey:
+        """Give its key for one purpose."""
+
 
 class Remembering(Protocol):
     """This client's memory of one vault (`vault.memory`)."""
@@ -77,11 +94,12 @@ class Trust:
     policy_id: PolicyId
     skipped: tuple[Skipped, ...]
     listing: tuple[tuple[int, ...], tuple[int, ...]]
+    proofs: Proofs = field(default_factory=Proofs)
 
     @property
     def context(self) -> Context:
         """What records are judged against."""
-        return Context(self.root.vault, self.policy, self.policy_id)
+        return Context(self.root.vault, self.policy, self.policy_id, self.proofs)
 
 
 @dataclass(slots=True)
@@ -97,11 +115,13 @@ class Session:
     clock: Clock
     random: Random
     progress: Progress = no_progress
+    audit: "Auditor | None" = None  # None: nothing is recorded, and what demands a record is refused
     _identity: HeldIdentity | None = None
     _trust: Trust | None = None
     _heads: dict[Environment, HeadsFound] = field(default_factory=dict)
     environment_keys: dict[tuple[Environment, int], AgeIdentity] = field(default_factory=dict)
     recipients: dict[Digest, AgeRecipient] = field(default_factory=dict)
+    certificates: dict[tuple[str, str], bytes] = field(default_factory=dict)  # of log keys, by origin and use
 
     @property
     def identity(self) -> HeldIdentity:
@@ -124,6 +144,11 @@ class Session:
         return names.time_text(self.clock())
 
     # --- step 2: memory, root, policy ---
+
+    @property
+    def last_trust(self) -> Trust | None:
+        """The trust documents as they were last read; None if they were not."""
+        return self._trust
 
     def trust(self) -> Trust:
         """Give the trust documents in force, reading again only what the store lists anew.
@@ -152,10 +177,19 @@ class Session:
         root, skipped_roots = trust.root_in_force(
             self.pin, listing[0], lambda number: self._read(layout.root(number))
         )
-        policy, policy_id, skipped = policy_document.in_force(
-            root, listing[1], lambda number: self._read(layout.policy(number))
-        )
-        return Trust(root, policy, policy_id, skipped_roots + skipped, listing)
+        try:
+            policy, policy_id, skipped = policy_document.in_force(
+                root, listing[1], lambda number: self._read(layout.policy(number))
+            )
+        except NotFound:
+            self.memory.advance(Memory(root.vault, root=Mark(0, root.root.version, root.digest)))
+            raise
+        return Trust(root, policy, policy_id, skipped_roots + skipped, listing, self._proofs())
+
+    def _proofs(self) -> Proofs:
+        from vault.actions import log_proofs  # it works on sessions
+
+        return log_proofs.of_session(self)
 
     def _read(self, name: str) -> bytes:
         return objects.read_listed(self.store, name, limit=limits.ENVELOPE_BYTES)
@@ -168,16 +202,22 @@ class Session:
         """
         remembered = self.memory.load()
         found = self.trust()
-        resolved = admission.resolve(
-            found.root, (found.policy, found.policy_id), environment, remembered, self.clock()
-        )
         seen = admission.trust_seen(found.root, found.policy_id)
+        try:
+            newest = found.policy, found.policy_id
+            resolved = admission.resolve(
+                found.root, newest, environment, remembered, self.clock(), found.proofs
+            )
+        except (AccessDenied, Expired, NotFound):
+            self.memory.advance(seen)  # what stops loads was seen in force all the same (TUF 5.3.10)
+            raise
         if resolved.rule.require.fresh is None:
             self.memory.advance(seen)
             return resolved
         try:
             state = self._freshness(found, resolved, resolved.rule.require.fresh)
         except Rollback as refusal:
+            self.memory.advance(seen)
             if refusal.code != "withheld" or self.trust() is found:
                 raise
             return self.resolve(environment)  # a policy was signed, and attested, between our two looks

@@ -12,7 +12,7 @@ from vault.actions.init import OWNER, Joining
 from vault.actions.session import Session, Trust
 from vault.core import policy
 from vault.core.names import Digest, Environment, Principal
-from vault.core.policy import Member, Policy
+from vault.core.policy import Key, Member, Policy
 from vault.errors import AccessDenied, NotFound
 from vault.policyfile import EnvironmentSource, PolicySource, PrincipalSource
 
@@ -22,14 +22,19 @@ ENOUGH = (2, 3)  # threshold and people: one of them may lose a key, and one sto
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody in the policy in force, or a holder of the root who is not in it (then without a kind)."""
+    """Somebody in the policy in force, or a holder of the root who is not in it (then without a kind).
+
+    `keys` is how many keys count; `retired` are those that count only for what
+    a log had before their `until`.
+    """
 
     name: Principal
     kind: str | None
     roles: tuple[Principal, ...]
     models: tuple[str, ...] | None
     owners: tuple[Principal, ...]
-    keys: int  # that count
+    keys: int
+    retired: tuple[Key, ...]
     reads: tuple[Environment, ...]
     holds_root: bool
 
@@ -83,13 +88,15 @@ def team(session: Session) -> Team:
             member.models,
             member.owners,
             sum(not key.revoked and key.until is None for key in member.keys),
+            tuple(key for key in member.keys if not key.revoked and key.until is not None),
             tuple(reads.get(name, ())),
             name in holders,
         )
         for name, member in base.policy.members.items()
     ]
     people += [
-        Person(name, None, (), None, (), 1, (), True) for name in sorted(holders - set(base.policy.members))
+        Person(name, None, (), None, (), 1, (), (), True)
+        for name in sorted(holders - set(base.policy.members))
     ]
     return Team(tuple(people), base.root.root.threshold, len(holders))
 
@@ -104,6 +111,7 @@ def add(
     root_holder: bool = False,
     starter: bool = False,
     accept_outage: bool = False,
+    lift_withdrawals: bool = False,
 ) -> Changed:
     """Let somebody join, or give somebody who is there more roles or another key.
 
@@ -138,16 +146,19 @@ def add(
         holders: dict[Principal, Sequence[bytes]] = {key.name: [] for key in base.root.root.keys}
         holders[name] = [entry.public for entry in joining]
         drafts.append(drafting.root_draft(session, holders)[0])
-    return finish(session, drafts, accept_outage=accept_outage)
+    return finish(session, drafts, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals)
 
 
-def remove(session: Session, name: Principal, *, accept_outage: bool = False) -> Changed:
+def remove(
+    session: Session, name: Principal, *, accept_outage: bool = False, lift_withdrawals: bool = False
+) -> Changed:
     """Take somebody out of the policy, and out of the root where they hold it.
 
     Raises:
         NotFound: nobody of that name is there.
         ValueError: without them the root's threshold cannot be met, or a service has no owner left.
-        Refused: `outage`: what they alone published would stop.
+        Refused: `outage`: what they alone published would stop; `withdrawal-lapses`: what they withdrew would
+            come back.
         Conflict, Unavailable, NoUsableKey: see `applying.apply`.
     """
     base = drafting.base_of(session)
@@ -175,7 +186,7 @@ def remove(session: Session, name: Principal, *, accept_outage: bool = False) ->
                 "Add another holder first, or draft a lower threshold: mvault root draft"
             )
         drafts.append(drafting.root_draft(session, others)[0])
-    return finish(session, drafts, accept_outage=accept_outage)
+    return finish(session, drafts, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals)
 
 
 def source_of(document: Policy) -> PolicySource:
@@ -235,7 +246,9 @@ def _joined(
     return replace(source, principals={**source.principals, name: entry})
 
 
-def finish(session: Session, drafts: Sequence[Draft], *, accept_outage: bool) -> Changed:
+def finish(
+    session: Session, drafts: Sequence[Draft], *, accept_outage: bool, lift_withdrawals: bool
+) -> Changed:
     """Sign drafts and apply them where that is enough; else write them here, for others to sign.
 
     Raises:
@@ -250,7 +263,8 @@ def finish(session: Session, drafts: Sequence[Draft], *, accept_outage: bool) ->
         mine = [draft_files.with_signature(draft, key_id, identity.sign) for draft in mine]
     signed = ballots.ballot(session, mine)
     if not any(signed.missing(draft) for draft in mine):
-        return Changed(applying.apply(session, mine, accept_outage=accept_outage), (), ())
+        done = applying.apply(session, mine, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals)
+        return Changed(done, (), ())
     paths = []
     for draft in mine:
         path = Path(f"{draft.kind}-{draft.document.version}.json")

@@ -34,6 +34,8 @@ def withdraw(
     environment: Environment,
     slot: Slot | None = None,
     replacement: Version | None = None,
+    *,
+    again: bool = False,
 ) -> Withdrawal:
     """Keep a version out of an environment, in every slot; optionally put another in its place.
 
@@ -41,6 +43,8 @@ def withdraw(
     slot that uses the version follows, so that each channel's history tells of
     it. `replacement` takes its place in `slot`, or in every slot that uses it.
     Where somebody else is first, it is tried again: what they did does not matter.
+    `again` writes records even where it is withdrawn: a bar counts for as long as
+    its signer does, so before one leaves, another signs it too.
 
     Raises:
         AccessDenied: this identity may neither withdraw, approve nor promote there, or may not
@@ -58,7 +62,8 @@ def withdraw(
     written: list[Channel] = []
     replaced: list[Channel] = []
     for _ in range(_ROUNDS):
-        seen = _next(session, authorised, digests, wanted - {place.slot for place in replaced})
+        signed = frozenset(place.slot for place in written) if again else None
+        seen = _next(session, authorised, digests, wanted - {place.slot for place in replaced}, signed)
         if seen is None:
             break
         if not seen.guessed:
@@ -189,16 +194,27 @@ def _wanted(
 
 
 def _next(
-    session: Session, authorised: Authorised, digests: tuple[Digest, ...], wanted: frozenset[Slot]
+    session: Session,
+    authorised: Authorised,
+    digests: tuple[Digest, ...],
+    wanted: frozenset[Slot],
+    signed: frozenset[Slot] | None,
 ) -> Seen | None:
-    """Look at everything anew; give the channel that needs a record next, None when all is done."""
+    """Look at everything anew; give the channel that needs a record next, None when all is done.
+
+    `signed` are the slots that have a record of this identity's, where what others wrote is not enough.
+    """
     main = Channel(authorised.resolved.rule.name, names.MAIN, authorised.model)
     seen = recording.look_past(session, authorised, main)
     if any(not _is_barred(seen.among, digest) for digest in digests):
         return seen
+    if signed is not None and names.MAIN not in signed:
+        return seen
     for place in seen.among.places.values():
         here = recording.look_past(session, authorised, place.where, seen.among)
-        if _uses(here, digests) and (place.where.slot in wanted or not _tells(here, digests)):
+        slot = place.where.slot
+        mine = signed is None or slot in signed
+        if _uses(here, digests) and (slot in wanted or not mine or not _tells(here, digests)):
             return here
     return None
 

@@ -76,24 +76,35 @@ def approve(context: click.Context, reference: str, env: str | None) -> None:
         "mvault withdraw churn:3 --env prod               # out of every slot, at once",
         "mvault withdraw churn:3 --env prod --replace-with 2",
         "mvault withdraw churn@prod --env prod            # whatever is in use there",
+        "mvault withdraw churn:3 --env prod --again       # before the one who withdrew it leaves",
     ),
 )
 @click.argument("reference", metavar="REF", type=ReferenceText())
 @_ENV
 @click.option("--replace-with", "replacement", metavar="VERSION", help="Promote this version in its place.")
 @click.option("--slot", metavar="SLOT", help="Replace it in this slot only; it is withdrawn from all.")
+@click.option("--again", is_flag=True, help="Sign it once more: whoever withdrew it is about to leave.")
 @click.pass_context
 def withdraw(
-    context: click.Context, reference: str, env: str | None, replacement: str | None, slot: str | None
+    context: click.Context,
+    reference: str,
+    env: str | None,
+    replacement: str | None,
+    slot: str | None,
+    again: bool,
 ) -> None:
     """Keep the version REF out of the environment ENV, in every slot of it.
 
     Loaders refuse it from then on, by channel, version and digest; approvals
-    from before never count again. Whoever holds it already, keeps it.
+    from before never count again. Whoever holds it already, keeps it. It lasts
+    for as long as your key counts: before somebody leaves, another repeats what
+    they withdrew with --again.
     """
     common = common_of(context)
     environment = _environment(context, common, env)
-    done = common.open(env=False).withdraw(reference, env=environment, slot=slot, replacement=replacement)
+    done = common.open(env=False).withdraw(
+        reference, env=environment, slot=slot, replacement=replacement, again=again
+    )
     if done.already:
         message = f"{reference} was withdrawn from {environment} before; nothing was written."
     else:

@@ -8,7 +8,7 @@ import click
 from vault.cli.command import verb
 from vault.cli.options import common_of
 from vault.cli.tables import Cell
-from vault.cli.text import count, short, size
+from vault.cli.text import count, short, size, some
 
 if TYPE_CHECKING:
     from vault.actions.converting import Conversion
@@ -147,13 +147,14 @@ def _table(console: "Console", found: "Conversion") -> None:
         f"Landlock ABI {found.landlock}" if found.landlock else "no Landlock",
         "seccomp" if found.seccomp else "no seccomp",
     )
+    verbose = console.style.verbose
     console.fields(
         [
             ("From", Cell(f"{short(found.source)} ({found.source_format}{saved})")),
             ("To", Cell(f"{short(found.output)} ({found.format}, {size(found.size)})")),
             ("Estimator", Cell(found.estimator)),
-            ("Named", Cell(_some(found.globals, console))),
-            ("Types", Cell(_some(found.types, console) or "none beyond the defaults")),
+            ("Named", Cell(some(found.globals, verbose=verbose))),
+            ("Types", Cell(some(found.types, verbose=verbose) or "none beyond the defaults")),
             ("Compared", Cell(f"{count(found.rows, 'row')} ({found.sample}), {found.differing:.2%} differ")),
             ("Sandbox", Cell(", ".join(sandbox))),
             ("SHA-256", Cell(found.sha256)),
@@ -168,12 +169,6 @@ def _parity(found: "Conversion") -> str:
     if found.sample == "generated":
         return f"Parity is weak: {told}, but the rows were made up. Give real ones: --sample FILE."
     return f"Parity is weak: {told}, and these are few." if found.weak else f"Parity: {told}."
-
-
-def _some(names: tuple[str, ...], console: "Console", most: int = 12) -> str:
-    if console.style.verbose or len(names) <= most:
-        return ", ".join(names)
-    return ", ".join(names[:most]) + f" and {len(names) - most} more (-v)"
 
 
 def _as_json(found: "Conversion") -> dict[str, object]:

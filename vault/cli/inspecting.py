@@ -10,7 +10,7 @@ from vault.cli.command import verb
 from vault.cli.options import common_of
 from vault.cli.output import echo
 from vault.cli.tables import Cell, Column
-from vault.cli.text import count
+from vault.cli.text import count, some
 from vault.errors import FormatRefused, Unavailable
 
 if TYPE_CHECKING:
@@ -120,12 +120,12 @@ def _print_one(console: "Console", file: "Inspection") -> None:
     verbose = console.style.verbose
     for title, values in (("Globals", file.globals), ("Types", file.types)):
         if values:
-            rows.append((title, Cell(_some(values, verbose=verbose))))
+            rows.append((title, Cell(some(values, verbose=verbose))))
     if file.versions:
         rows.append(("Versions", Cell(", ".join(f"{name} {value}" for name, value in file.versions.items()))))
     if file.members:
         told = tuple(f"{member.path} ({member.format})" for member in file.members)
-        rows.append(("Holds", Cell(_some(told, verbose=verbose, most=_SHOWN_MEMBERS))))
+        rows.append(("Holds", Cell(some(told, verbose=verbose, most=_SHOWN_MEMBERS))))
     if file.hint:
         rows.append(("Next", Cell(file.hint)))
     console.heading(file.path)
@@ -162,12 +162,6 @@ def _told(found: "Sequence[Inspection]") -> str:
     if sums["refused"] or sums["needs-pins"]:
         text += " For the whole story of one: mvault inspect FILE."
     return text
-
-
-def _some(values: Sequence[str], *, verbose: bool, most: int = 12) -> str:
-    if verbose or len(values) <= most:
-        return ", ".join(values)
-    return ", ".join(values[:most]) + f" and {len(values) - most} more (-v)"
 
 
 def _summary(found: "Sequence[Inspection]") -> dict[str, object]:

@@ -40,7 +40,7 @@ COMMANDS = {
     "root": ("vault.cli.root:root", "Change or renew the people whose signatures make a policy count."),
     "access": ("vault.cli.access:access", "Show who can read what; hand out and rotate keys."),
     "check": ("vault.cli.checking:check", "Check signatures, places and stored bytes."),
-    "renew": ("vault.cli.renewing:renew", "Attest the newest state; tell what expires soon."),
+    "renew": ("vault.cli.renewing:renew", "Sign anew what is due: heads, root, policy."),
     "doctor": ("vault.cli.doctor:doctor", "Look whether everything is as a load needs it."),
     "inspect": ("vault.cli.inspecting:inspect", "Tell what files would do if loaded; never load them."),
     "convert": (

@@ -1,5 +1,7 @@
 """`mvault policy can-i|who-can|explain`: ask what a policy decides, by which rule, and what enforces it."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from vault.cli.tables import Cell, Column
 if TYPE_CHECKING:
     from vault.cli.output import Console
     from vault.core.names import Environment, Principal
+    from vault.core.policy import Key
     from vault.core.policy_analysis import Explanation, Ground
     from vault.core.policy_view import View
 
@@ -25,6 +28,29 @@ _POLICY = click.option(
 )
 
 
+def _asking(answer: Callable[[click.Context, "_Question"], None]) -> Callable[..., None]:
+    """Give a command the arguments of a question, and call it with the question."""
+
+    @click.argument("action")
+    @click.argument("reference", metavar="REF", type=ReferenceText())
+    @_WHO
+    @_FROM
+    @_POLICY
+    @click.pass_context
+    @functools.wraps(answer)
+    def command(
+        context: click.Context,
+        action: str,
+        reference: str,
+        who: str | None,
+        source: str | None,
+        file: Path | None,
+    ) -> None:
+        answer(context, _Question(context, action, reference, who, source, file))
+
+    return command
+
+
 @verb(
     "can-i",
     examples=(
@@ -33,26 +59,13 @@ _POLICY = click.option(
         "mvault policy can-i publish nepse/NABIL --as train-banks --policy new.yaml",
     ),
 )
-@click.argument("action")
-@click.argument("reference", metavar="REF", type=ReferenceText())
-@_WHO
-@_FROM
-@_POLICY
-@click.pass_context
-def can_i(
-    context: click.Context,
-    action: str,
-    reference: str,
-    who: str | None,
-    source: str | None,
-    file: Path | None,
-) -> None:
+@_asking
+def can_i(context: click.Context, question: "_Question") -> None:
     """Ask whether you may do ACTION with a model in the environment --env.
 
     The answer is the status: 0 yes, 1 no. It is advice in advance: a load or a
     signature is judged again when it happens. Data: yes or no, and why.
     """
-    question = _Question(context, action, reference, who, source, file)
     found = question.explain()
     value = {**question.value(), "allowed": found.decision.allowed, "reason": found.decision.reason}
     console = question.common.console
@@ -114,27 +127,14 @@ def who_can(
         "mvault policy explain approve churn --env prod --as ben --policy team.yaml",
     ),
 )
-@click.argument("action")
-@click.argument("reference", metavar="REF", type=ReferenceText())
-@_WHO
-@_FROM
-@_POLICY
-@click.pass_context
-def explain(
-    context: click.Context,
-    action: str,
-    reference: str,
-    who: str | None,
-    source: str | None,
-    file: Path | None,
-) -> None:
+@_asking
+def explain(context: click.Context, question: "_Question") -> None:
     """Show the rule that decides, where it stands, and what enforces the decision.
 
     The strength is cryptographic (keys and signatures), loader (honest loaders
     refuse), storage (the storage's own access control) or advisory (told early
     to honest users, enforced by nothing). Status 0 for yes and for no.
     """
-    question = _Question(context, action, reference, who, source, file)
     found = question.explain()
     value = {
         **question.value(),
@@ -151,6 +151,7 @@ def explain(
         "requirements": [
             {"text": entry.text, "strength": entry.strength, "line": entry.line} for entry in found.demands
         ],
+        "keys": None if found.keys is None else [key_value(key) for key in found.keys],
     }
     if not question.common.console.json(value):
         _print_explanation(question.common.console, found, question.view.file)
@@ -166,7 +167,28 @@ def _print_explanation(console: "Console", found: "Explanation", file: str) -> N
         rows.append(("From", Cell(", ".join(found.sources))))
     for entry in found.demands:
         rows.append(("Also asked", Cell(f"{entry.text} ({entry.strength}{_at(file, entry.line)})")))
+    rows += [("Key", Cell(key_text(key))) for key in found.keys or ()]
+    if found.keys is not None and not any(_state(key) == "counts" for key in found.keys):
+        rows.append(("But", Cell("no key of theirs counts, so they can sign nothing new, and open nothing")))
     console.fields(rows)
+
+
+def _state(key: "Key") -> str:
+    return "revoked" if key.revoked else "counts" if key.until is None else "retired"
+
+
+def key_text(key: "Key") -> str:
+    """Name a key, and say whether it counts."""
+    until = "" if key.until is None else f": counts for what {key.until.origin} had at {key.until.size:,}"
+    return f"sha256:{key.key_id[:16]}… {_state(key)}{'' if key.revoked else until}"
+
+
+def key_value(key: "Key") -> dict[str, object]:
+    """Give a key of a policy in its JSON shape (docs/cli.md)."""
+    until = None
+    if key.until is not None:
+        until = {"origin": key.until.origin, "size": key.until.size, "root": key.until.root}
+    return {"key": f"sha256:{key.key_id}", "state": _state(key), "until": until}
 
 
 def _rule(entry: "Ground", file: str) -> str:

@@ -37,8 +37,9 @@ def diff(context: click.Context, old: Path, new: Path) -> None:
 
     OLD is a file or `in-force`; then `owner` in NEW stands for you. Compared with
     the policy in force, every channel that would stop or turn to another version
-    is listed too: each is tried, as a load would, under the new policy. Status 0
-    whatever differs. Columns when piped: kind, name, sign, what.
+    is listed too, and every withdrawn version that would come back: each is
+    tried, as a load would, under the new policy. Status 0 whatever differs.
+    Columns when piped: kind, name, sign, what.
     """
     from vault.actions import policy_reading
     from vault.core import policy_diff
@@ -96,6 +97,18 @@ def difference_value(found: "Difference") -> dict[str, object]:
             {"channel": str(entry.channel), "version": entry.version, "reason": entry.reason}
             for entry in found.stopped
         ],
+        "lifted": None
+        if found.lifted is None
+        else [
+            {
+                "reference": str(entry.subject),
+                "env": entry.environment,
+                "digest": f"sha256:{entry.manifest}",
+                "signers": list(entry.signers),
+                "withdrawn": entry.created,
+            }
+            for entry in found.lifted
+        ],
     }
 
 
@@ -110,6 +123,9 @@ def _gain(gain: "Gain") -> dict[str, object]:
 
 def print_difference(console: "Console", found: "Difference") -> None:
     """Print a difference for people, and for scripts as lines of kind, name, sign and what."""
+    from vault.actions.lapsing import again
+    from vault.core.names import day_text
+
     rows = [row for entry in found.principals for row in _principal_rows(entry)]
     for place in found.environments:
         if place.change != "changed":
@@ -118,6 +134,10 @@ def print_difference(console: "Console", found: "Difference") -> None:
             rows.append(
                 _row("environment", place.name, "~", f"{key}: {before or 'none'} → {after or 'none'}")
             )
+    for back in found.lifted or ():
+        who = " and ".join(back.signers)
+        what = f"comes back: withdrawn on {day_text(back.created)} by {who}, who would not count"
+        rows.append(_row("withdrawal", f"{back.subject} ({back.environment})", "!", what))
     for stop in found.stopped or ():
         rows.append(_row("channel", str(stop.channel), "!", f"stops ({stop.version}): {stop.reason}"))
     if rows:
@@ -136,6 +156,11 @@ def print_difference(console: "Console", found: "Difference") -> None:
         )
     else:
         console.notice("No channel would stop.")
+    if found.lifted:
+        console.notice(
+            f"{count(len(found.lifted), 'withdrawn version')} would come back. Somebody who stays signs each "
+            f"withdrawal once more first: {again(found.lifted[0])}"
+        )
 
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}

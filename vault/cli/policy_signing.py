@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 drafts_argument = click.argument("drafts", nargs=-1, required=True, type=FILE, metavar="DRAFT…")
+lift_option = click.option(
+    "--lift-withdrawals", is_flag=True, help="Go on even though withdrawn versions would come back."
+)
 expires_option = click.option(
     "--expires", metavar="TIME", help="How long it lasts: 90d, 12w, 6m, 1y, never (1y; one owner: never)."
 )
@@ -211,19 +214,24 @@ def _sign_founding(common: Common, drafts: tuple[Path, ...]) -> "tuple[Standing,
 )
 @drafts_argument
 @click.option("--accept-outage", is_flag=True, help="Apply it even though channels in use would stop.")
+@lift_option
 @click.pass_context
-def apply(context: click.Context, drafts: tuple[Path, ...], accept_outage: bool) -> None:
+def apply(
+    context: click.Context, drafts: tuple[Path, ...], accept_outage: bool, lift_withdrawals: bool
+) -> None:
     """Put a signed DRAFT in force.
 
     Refused until enough root holders have signed, and if it would stop what is
-    in use. If somebody else was first, nothing changes and the status is 9.
+    in use or let back in what was withdrawn. If somebody else was first, nothing changes and the status is 9.
     Applying the same draft again finishes what was interrupted.
     """
     common = common_of(context)
     if _founds(drafts):
         _apply_founding(common, drafts)
         return
-    done = common.open().changes.apply(*drafts, accept_outage=accept_outage)
+    done = common.open().changes.apply(
+        *drafts, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals
+    )
     common.console.outcome(applied_value(done), plain=_applied(done), message=story_of(done))
 
 
@@ -234,6 +242,7 @@ def applied_value(done: "Applied") -> dict[str, object]:
         "root": done.root,
         "already": done.already,
         "stopped": [str(stop.channel) for stop in done.stopped],
+        "lifted": [{"reference": str(entry.subject), "env": entry.environment} for entry in done.lifted],
         "granted": [{"env": place, "who": who} for place, who in done.granted],
         "waiting": [{"env": place, "who": who} for place, who in done.waiting],
         "left": [{"env": place, "who": who} for place, who in done.left],

@@ -7,7 +7,8 @@ import click
 
 from vault.cli.command import Family, verb
 from vault.cli.options import Common, common_of
-from vault.cli.policy_signing import applied_value, people, standing_value, story_of
+from vault.cli.policy_asking import key_text, key_value
+from vault.cli.policy_signing import applied_value, lift_option, people, standing_value, story_of
 from vault.cli.tables import Cell, Column
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def team() -> None:
 def list_team(context: click.Context) -> None:
     """List who is in the vault: roles, where they read, and who holds the root.
 
-    Columns when piped: name, kind, roles, reads, root.
+    A retired key counts only for what a log had by then. Columns when piped:
+    name, kind, roles, reads, root, keys.
     """
     common = common_of(context)
     found = common.open().changes.team()
@@ -52,6 +54,7 @@ def list_team(context: click.Context) -> None:
                 "models": None if entry.models is None else list(entry.models),
                 "owners": list(entry.owners),
                 "keys": entry.keys,
+                "retired": [key_value(key) for key in entry.retired],
                 "reads": list(entry.reads),
                 "root": entry.holds_root,
             }
@@ -62,7 +65,14 @@ def list_team(context: click.Context) -> None:
     }
     if not common.console.json(value):
         common.console.table(
-            (Column("NAME"), Column("KIND"), Column("ROLES", shrinks=True), Column("READS"), Column("ROOT")),
+            (
+                Column("NAME"),
+                Column("KIND"),
+                Column("ROLES", shrinks=True),
+                Column("READS"),
+                Column("ROOT"),
+                Column("KEYS"),
+            ),
             [
                 (
                     Cell(entry.name),
@@ -70,6 +80,7 @@ def list_team(context: click.Context) -> None:
                     Cell(", ".join(entry.roles)),
                     Cell(", ".join(entry.reads)),
                     Cell("yes" if entry.holds_root else ""),
+                    Cell(", ".join([str(entry.keys), *(key_text(key) for key in entry.retired)])),
                 )
                 for entry in found.people
             ],
@@ -111,6 +122,7 @@ def _names(texts: tuple[str, ...], option: str) -> "list[Principal]":
 @click.option("--root-holder", is_flag=True, help="Let them hold the root as well.")
 @click.option("--starter", is_flag=True, help="Bring in the roles and environments of the shipped team.yaml.")
 @click.option("--accept-outage", is_flag=True, help="Go on even though channels in use would stop.")
+@lift_option
 @click.pass_context
 def add(
     context: click.Context,
@@ -121,6 +133,7 @@ def add(
     root_holder: bool,
     starter: bool,
     accept_outage: bool,
+    lift_withdrawals: bool,
 ) -> None:
     """Let NAME join with the public identity in FILE (`mvault identity export`).
 
@@ -140,6 +153,7 @@ def add(
         root_holder=root_holder,
         starter=starter,
         accept_outage=accept_outage,
+        lift_withdrawals=lift_withdrawals,
     )
     _tell(common, done, f"{name} joined.")
 
@@ -147,16 +161,19 @@ def add(
 @verb("remove", family=team, examples=("mvault team remove ben", "mvault team remove web --accept-outage"))
 @click.argument("who", metavar="NAME")
 @click.option("--accept-outage", is_flag=True, help="Go on even though channels in use would stop.")
+@lift_option
 @click.pass_context
-def remove(context: click.Context, who: str, accept_outage: bool) -> None:
+def remove(context: click.Context, who: str, accept_outage: bool, lift_withdrawals: bool) -> None:
     """Take NAME out of the policy, and out of the root.
 
     What NAME alone published stops counting: adopt it or promote other versions
-    first. What NAME could read may have been kept.
+    first. So does what NAME withdrew: somebody else signs it once more first. What
+    NAME could read may have been kept.
     """
     common = common_of(context)
     (name,) = _names((who,), "NAME")
-    _tell(common, common.open().changes.remove(name, accept_outage=accept_outage), f"{name} left.")
+    done = common.open().changes.remove(name, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals)
+    _tell(common, done, f"{name} left.")
 
 
 def _tell(common: Common, done: "Changed", news: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def when(moment: str, now: float | None = None) -> str:
             number = int(age // length)
             return f"{number} {name}{'' if number == 1 else 's'} ago"
     return "just now"
+
+
+def some(values: Sequence[str], *, verbose: bool, most: int = 12) -> str:
+    """Join names with commas; unless `verbose`, only the first so many of them."""
+    if verbose or len(values) <= most:
+        return ", ".join(values)
+    return ", ".join(values[:most]) + f" and {len(values) - most} more (-v)"
 
 
 def count(number: int, what: str) -> str:

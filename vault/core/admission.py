@@ -1,7 +1,7 @@
 """Decide whether a file may be deserialized: the numbered steps of docs/format.md, "Admission".
 
     step                                                        here
-    1   a record of the attempt, where the environment asks     `resolve` (demand), actions (writing)
+    1   a record of the attempt, where the environment asks     actions (`auditing`)
     2   memory, root, policy, era, freshness                    `resolve`
     3   this caller may do this, before any key is touched      `authorise`
     4   the channel record in force, or the rule for a version  `channels`
@@ -54,6 +54,7 @@ from vault.errors import (
 )
 
 _ADMITTED_HERE: Final = object()
+NO_PROOFS: Final = in_force.Proofs()
 DAY: Final = 86_400
 CLOCK_SKEW: Final = heads.CLOCK_SKEW
 
@@ -86,10 +87,9 @@ def resolve(
     environment: Environment,
     remembered: Memory,
     now: int,
-    *,
-    durable_audit: bool = False,
+    proofs: in_force.Proofs = NO_PROOFS,
 ) -> Resolved:
-    """Steps 1 and 2: the root and policy are current, and know the environment.
+    """Step 2: the root and policy are current, and know the environment.
 
     `remembered` is this client's memory from before the store was read; `now`
     is in seconds since 1970.
@@ -99,7 +99,6 @@ def resolve(
             (`rollback`), or the policy was made under a newer root (`withheld`).
         Expired: root or policy are past their expiry.
         NotFound: there is no such environment.
-        AccessDenied: the environment demands records and none can be made durable.
     """
     current, current_id = found
     memory_format.check(remembered, trust_seen(trusted, current_id))
@@ -125,14 +124,9 @@ def resolve(
         raise NotFound(
             f"There is no environment {environment}.", subject=environment, hint=f"There are: {known}."
         )
-    if rule.require.audit and not durable_audit:
-        raise AccessDenied(
-            f"{environment} demands an audit record of every load, and none can be made durable here.",
-            code="requirement-unsupported",
-            subject=environment,
-        )
     counting = memory_format.in_era(remembered, current.era)
-    return Resolved(Context(trusted.vault, current, current_id), rule, counting, trusted.root.expires)
+    context = Context(trusted.vault, current, current_id, proofs)
+    return Resolved(context, rule, counting, trusted.root.expires)
 
 
 def trust_seen(trusted: TrustedRoot, policy_id: PolicyId) -> Memory:
@@ -202,9 +196,9 @@ def verify(
             code="misplaced",
             subject=subject,
         )
-    in_force.check_policy(context, found.policy, subject)
     here = authorised.resolved.rule.name if target.via is None and target.open else None
     publishers = publishing.publishers(context, found, signed, adopted, here)
+    in_force.check_policy(context, found.policy, subject)  # who may not publish cannot stop a load by it
     return Verified(authorised, target, found, digest, publishers)
 
 
@@ -219,17 +213,10 @@ def require(verified: Verified, now: int) -> None:
     """
     rule = verified.authorised.resolved.rule
     asked = rule.require
-    unsupported = [
-        name
-        for name, present in (
-            ("log", asked.log is not None),
-            ("load_test", asked.load_test),
-        )
-        if present
-    ]
-    if unsupported:
+    if asked.unsupported:
         raise Refused(
-            f"{rule.name} requires {', '.join(unsupported)}, which this release cannot check, so it refuses.",
+            f"{rule.name} requires {', '.join(asked.unsupported)}, which this release cannot check, so it "
+            "refuses.",
             code="requirement-unsupported",
             subject=rule.name,
             hint="Use a release that can, or have the policy changed.",

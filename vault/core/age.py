@@ -8,6 +8,7 @@ the nonce. Header and payload are stored apart here; one after the other they ar
 import base64
 import binascii
 import hmac
+import re
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -26,6 +27,7 @@ _VERSION_LINE: Final = b"age-encryption.org/v1\n"
 _VERSION_START: Final = b"age-encryption.org/"
 _STANZA_START: Final = b"-> "
 _MAC_START: Final = b"---"
+_VISIBLE: Final = re.compile(rb"[!-~]+\Z")
 _COLUMNS: Final = 64
 _SEALED_CHUNK: Final = limits.AGE_CHUNK + limits.AGE_TAG
 
@@ -338,7 +340,7 @@ def _arguments(line: bytes) -> tuple[str, ...]:
     parts = line[len(_STANZA_START) :].split(b" ")
     if len(parts) > limits.AGE_ARGUMENTS:
         _refuse(f"a stanza has more than {limits.AGE_ARGUMENTS} arguments")
-    if not all(part and all(0x21 <= byte <= 0x7E for byte in part) for part in parts):
+    if not all(_VISIBLE.match(part) for part in parts):
         _refuse("a stanza's argument is empty or has other than visible characters")
     return tuple(part.decode("ascii") for part in parts)
 

@@ -179,12 +179,15 @@ def channel_in_force(
     """Step 4: the newest record that holds, approvals included; what does not hold is absent.
 
     A record that only withdraws leaves the channel with what the record named
-    that it followed, and with nothing where that does not hold any more.
+    that it followed, and with nothing where that does not hold any more. By what
+    it says that it followed nobody chooses a version: where another record that
+    holds lies between, that is the one.
 
     Raises:
         Refused: whatever `evidence` raises about a record that is otherwise in force is final.
     """
     skipped: list[Skipped] = []
+    passed: list[tuple[Entry, Digest]] = []  # between a withdrawal and what it says that it followed
     head: Entry | None = None
     followed: Digest | None = None
     for entry in slots.places[where.slot]:
@@ -192,29 +195,48 @@ def channel_in_force(
             skipped.append(entry)
             continue
         manifest = entry.record.manifest
-        if head is not None:
-            if entry.digest != followed:
-                continue
-            bar = manifest and slots.bar(manifest, since=order_of(slots.context, entry))
-            if bar:
-                return InForce(head, entry, bar, tuple(skipped))  # whatever became of its approvals
-        missing = missing_approvals(resolved, where, entry, slots, evidence)
-        if missing is not None:
-            skipped.append(missing)
-            if head is not None:
+        if head is not None and entry.digest != followed:
+            passed += [] if manifest is None else [(entry, manifest)]
+            continue
+        if manifest is None:
+            head, followed = head or entry, entry.record.prev
+            if followed is None:
                 break
             continue
-        head = head or entry
-        if manifest is not None:
-            bar = slots.bar(manifest, since=order_of(slots.context, entry))
-            return InForce(head, entry, bar, tuple(skipped))
-        followed = entry.record.prev
-        if followed is None:
+        for named, digest in (*passed, (entry, manifest)):
+            bar = slots.bar(digest, since=order_of(slots.context, named))
+            if named is entry and head is not None and bar:
+                return InForce(head, named, bar, tuple(skipped))  # whatever became of its approvals
+            missing = unmet(resolved, where, named, slots, evidence)
+            if missing is None:
+                return InForce(head or named, named, bar, tuple(skipped))
+            skipped.append(missing)
+        if head is not None:
             break
     return InForce(head, skipped=tuple(skipped))
 
 
-def missing_approvals(
+def unmet(
+    resolved: Resolved,
+    where: Channel,
+    entry: Entry,
+    slots: Slots,
+    evidence: Callable[[ChannelRecord], Evidence],
+) -> Skipped | None:
+    """Say what a record lacks of what its environment requires of records: approvals, then the log.
+
+    Raises:
+        Refused: from `evidence`.
+    """
+    missing = _missing_approvals(resolved, where, entry, slots, evidence)
+    asked = resolved.rule.require
+    if missing is not None or asked.log is None or entry.record.manifest is None:
+        return missing
+    reason = resolved.context.proofs.unlogged(entry, asked.witnesses or 0)
+    return None if reason is None else Skipped(f"{where} record {entry.record.seq}", reason, "not-logged")
+
+
+def _missing_approvals(
     resolved: Resolved,
     where: Channel,
     entry: Entry,

@@ -29,6 +29,11 @@ _ORDER_8: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95
 _SMALL_ORDER: Final = frozenset({1, _P - 1, 0, _ORDER_8, _P - _ORDER_8})
 
 _CACHED_KEYS: Final = 4_096
+_CACHED_SIGNATURES: Final = 65_536
+
+# SHA-256 of key, signature and message, in this order, of what verified in this process. A service loads
+# the same documents again and again, and what held once for these very bytes holds for ever.
+_verified: Final[set[bytes]] = set()
 
 
 class Signer(Protocol):
@@ -71,10 +76,16 @@ class PublicKey:
         """Tell whether `signature` (64 bytes, S below the group order) is this key's over `message`."""
         if len(signature) != SIGNATURE_BYTES:
             return False
+        seen = hashlib.sha256(self.raw + signature + message).digest()
+        if seen in _verified:
+            return True
         try:
             self._verifier.verify(signature, message)
         except InvalidSignature:
             return False
+        if len(_verified) >= _CACHED_SIGNATURES:
+            _verified.clear()
+        _verified.add(seen)
         return True
 
 

@@ -26,8 +26,8 @@ def documents(
 ) -> tuple[Notice, ...]:
     """Tell which of root and policy expire within so many seconds; one that never expires is not told."""
     hints = {
-        "root": "Its holders renew it: mvault root draft, then mvault policy sign and apply.",
-        "policy": "Its root holders renew it: mvault policy draft, then mvault policy sign and apply.",
+        "root": "Its holders renew it: mvault renew",
+        "policy": "The holders of the root renew it: mvault renew",
     }
     found = []
     for what, expires in (("root", root_expires), ("policy", policy_expires)):

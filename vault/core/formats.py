@@ -4,6 +4,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -47,27 +48,24 @@ class FormatFacts:
     extensions: tuple[str, ...]
     pickle_based: bool = False
     needs_allowance: bool = False
-    loadable: bool = False
 
 
 FORMATS: Final[Mapping[str, FormatFacts]] = MappingProxyType(
     {
-        ONNX: FormatFacts((".onnx",), loadable=True),
-        SKOPS: FormatFacts((".skops",), loadable=True),
-        JOBLIB: FormatFacts((".joblib",), pickle_based=True, needs_allowance=True, loadable=True),
-        PICKLE: FormatFacts(
-            (".pkl", ".pickle", ".p"), pickle_based=True, needs_allowance=True, loadable=True
-        ),
+        ONNX: FormatFacts((".onnx",)),
+        SKOPS: FormatFacts((".skops",)),
+        JOBLIB: FormatFacts((".joblib",), pickle_based=True, needs_allowance=True),
+        PICKLE: FormatFacts((".pkl", ".pickle", ".p"), pickle_based=True, needs_allowance=True),
         TORCH: FormatFacts((".pt", ".pth", ".ckpt"), pickle_based=True, needs_allowance=True),
-        NPZ: FormatFacts((".npz",), loadable=True),
-        NPY: FormatFacts((".npy",), loadable=True),
-        JSON: FormatFacts((".json",), loadable=True),
-        SAFETENSORS: FormatFacts((".safetensors",), loadable=True),
-        LIGHTGBM: FormatFacts((".lgb", ".lgbm", ".lightgbm"), loadable=True),
-        XGBOOST: FormatFacts((".ubj", ".xgb"), loadable=True),
-        KERAS: FormatFacts((".keras",), needs_allowance=True, loadable=True),
+        NPZ: FormatFacts((".npz",)),
+        NPY: FormatFacts((".npy",)),
+        JSON: FormatFacts((".json",)),
+        SAFETENSORS: FormatFacts((".safetensors",)),
+        LIGHTGBM: FormatFacts((".lgb", ".lgbm", ".lightgbm")),
+        XGBOOST: FormatFacts((".ubj", ".xgb")),
+        KERAS: FormatFacts((".keras",), needs_allowance=True),
         HDF5: FormatFacts((".h5", ".hdf5"), needs_allowance=True),
-        SAVEDMODEL: FormatFacts((".pb",), needs_allowance=True, loadable=True),
+        SAVEDMODEL: FormatFacts((".pb",), needs_allowance=True),
         ZIP: FormatFacts((".zip",)),
         TEXT: FormatFacts((".txt", ".md", ".csv", ".tsv", ".yaml", ".yml", ".toml", ".ini", ".py", ".log")),
         DATA: FormatFacts(()),
@@ -182,7 +180,11 @@ def _told(name: str) -> str:
 
 
 def _detect_zip(view: memoryview) -> str:
-    names = zip_reader.open_archive(view).entries.keys()
+    return of_members(zip_reader.open_archive(view).entries.keys())
+
+
+def of_members(names: AbstractSet[str]) -> str:
+    """Name the format of a zip archive by what its members are called."""
     if skops_walk.SCHEMA in names:
         return SKOPS
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):

@@ -152,7 +152,7 @@ def may_attest(current: Policy, who: Principal, environment: Environment) -> boo
     return any(
         (grant.rule_models is None or "*" in grant.rule_models)
         and (grant.own_models is None or "*" in grant.own_models)
-        for grant in policy.granted(current, who).get((ACTION, environment), ())
+        for grant in policy.grants(current, who, ACTION, environment)
     )
 
 
@@ -288,17 +288,24 @@ def check_channel(state: Freshness, where: Channel, seen: Mark | None) -> None:
     """
     if state.heads is None:
         return
-    attested = state.heads.record.channels.get(channel_key(where.slot, where.model))
-    if attested is None or seen == attested or (seen is not None and seen.order > attested.order):
+    mark = attested(state, where)
+    if mark is None or seen == mark or (seen is not None and seen.order > mark.order):
         return
     offered = "nothing" if seen is None else f"number {seen.number}"
-    if seen is not None and seen.order == attested.order:
+    if seen is not None and seen.order == mark.order:
         offered = "another record of that number"
     raise Rollback(
-        f"{where} was at number {attested.number} when heads {state.heads.record.number} were signed; "
+        f"{where} was at number {mark.number} when heads {state.heads.record.number} were signed; "
         f"the store offers {offered}.",
         subject=str(where),
         hint="Somebody put back an old copy, or a backup was restored. Ask the vault's owner.",
+    )
+
+
+def attested(state: Freshness, where: Channel) -> Mark | None:
+    """Give what the heads say of a channel."""
+    return (
+        None if state.heads is None else state.heads.record.channels.get(channel_key(where.slot, where.model))
     )
 
 

@@ -20,12 +20,29 @@ from vault.errors import DigestMismatch, Refused, Rollback, UntrustedSigner
 
 T = TypeVar("T")
 Order = tuple[int, int]  # (era, number): what decides which of two records is the later
-Proved = Callable[[Digest, LogHead], bool]  # whether a log had a document by its digest when it had that head
 
 
-def unproved(_: Digest, __: LogHead) -> bool:
+def never_had(_: Digest, __: LogHead) -> bool:
     """Say, where no log can be read, that nothing was in one."""
     return False
+
+
+def never_logged(_: "Signed[ChannelRecord]", __: int) -> str | None:
+    """Say, where no log can be read, why a record does not count that has to be in one."""
+    return "no log can be read here"
+
+
+@dataclass(frozen=True, slots=True)
+class Proofs:
+    """What logs prove: a port, since whoever judges records reads nothing.
+
+    `had` tells whether a log had a document, by its digest, when it had that
+    head. `unlogged` says why a channel record is not in its environment's log, as
+    so many witnesses have seen it; None where it is.
+    """
+
+    had: Callable[[Digest, LogHead], bool] = never_had
+    unlogged: "Callable[[Signed[ChannelRecord], int], str | None]" = never_logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +52,7 @@ class Context:
     vault: Digest
     policy: Policy
     policy_id: PolicyId
-    proved: Proved = unproved
+    proofs: Proofs = Proofs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +131,7 @@ def _retired(context: Context, sealed: envelope.Envelope) -> Mapping[Digest, byt
     return {
         key_id: heads[key_id][0].public
         for key_id in signed
-        if context.proved(sealed.digest, heads[key_id][1])
+        if context.proofs.had(sealed.digest, heads[key_id][1])
     }
 
 
@@ -199,7 +216,7 @@ def _channel_signers(
         raise _denied(
             subject, f"may {'promote to' if record.manifest else 'withdraw from'} {where.environment}"
         )
-    return tuple(dict.fromkeys(found))
+    return tuple({signer.name: signer for signer in found}.values())
 
 
 # --- approvals ---

@@ -14,9 +14,10 @@ from vault.core import (
     inspectors_data,
     inspectors_pickle,
     limits,
+    zip_reader,
 )
 from vault.core.findings import Budget, Finding, Findings, Inspection, Level, Verdict
-from vault.errors import Refused
+from vault.errors import Malformed, Refused
 
 __all__ = [
     "INSPECTORS",
@@ -112,7 +113,7 @@ def _recognise(name: str, view: memoryview, found: Findings) -> tuple[str, Inspe
     """Name the format by content, hold it against the name, and give who inspects it."""
     kind = formats.by_extension(name)
     try:
-        kind = formats.detect(view)
+        kind = _detect(kind, view)
         if kind in formats.PICKLE_BASED and kind != formats.TORCH:
             kind = _pickle_kind(name, kind)
         formats.check(name, kind, view)
@@ -122,6 +123,24 @@ def _recognise(name: str, view: memoryview, found: Findings) -> tuple[str, Inspe
     if container:
         return container, _CONTAINERS.get(container, inspectors_archive.unread)
     return kind, INSPECTORS.get(kind, inspectors_data.data)
+
+
+def _detect(named: str, view: memoryview) -> str:
+    """Name the format by content; what `zip -r` packs is a zip archive, although no load would take it."""
+    try:
+        return formats.detect(view)
+    except Malformed:
+        if named != formats.ZIP or not _is_everyday_zip(view):
+            raise
+        return formats.ZIP
+
+
+def _is_everyday_zip(view: memoryview) -> bool:
+    try:
+        archive = zip_reader.open_archive(view, everyday=True)
+    except Malformed:
+        return False
+    return formats.of_members(archive.entries.keys()) == formats.ZIP
 
 
 def _pickle_kind(name: str, kind: str) -> str:

@@ -46,7 +46,7 @@ def zip_archive(name: str, view: memoryview, found: Findings) -> None:
     """
     _enter(found)
     try:
-        archive = zip_reader.open_archive(view)
+        archive = zip_reader.open_archive(view, everyday=True)
     except Malformed as refusal:
         found.refuse(refusal.message, refusal.code, hint="Unpack it, and inspect the folder.")
         _salvage(view, found)

@@ -147,3 +147,28 @@ BOOSTER_NUMBER_CHARS: Final = 40
 CATEGORY_BITS_BYTES: Final = 256 * MIB  # a bit for each category up to the largest, in each such node
 UBJSON_ITEMS: Final = 2_000_000  # values beside the numbers of typed arrays; a tree has 30
 UBJSON_DEPTH: Final = 16
+
+# Audit records, and what waits on this machine until it is in a log.
+AUDIT_RECORD_BYTES: Final = 16 * KIB
+AUDIT_SUBJECT_CHARS: Final = 512
+AUDIT_HOST_CHARS: Final = 255
+AUDIT_BATCH_ENTRIES: Final = 4_096  # taken at once; also what one call may append
+AUDIT_BATCH_BYTES: Final = 1 * MIB
+AUDIT_INTAKE_BYTES: Final = 256 * MIB  # about 350,000 records
+AUDIT_HELD_BYTES: Final = 16 * MIB  # in memory, where nothing may be written
+
+# The audit log.
+LOG_ENTRY_BYTES: Final = AUDIT_RECORD_BYTES
+LOG_COMMIT_ENTRIES: Final = 4_096
+LOG_ENTRIES_BYTES: Final = 1 * MIB  # of one commit, with the lengths before them
+LOG_CERTIFICATE_BYTES: Final = 16 * KIB
+LOG_CHECKPOINT_BYTES: Final = 4 * KIB
+LOG_EDGE_HASHES: Final = 54  # bits of `NUMBER_MAX`
+LOG_COMMIT_BYTES: Final = (
+    KIB + LOG_CERTIFICATE_BYTES + LOG_CHECKPOINT_BYTES + 32 * LOG_EDGE_HASHES + LOG_ENTRIES_BYTES
+)
+LOG_HISTORY: Final = 65_536  # heads in force that a reader keeps, to tell a fork from a copy
+LOG_COSIGNATURES: Final = 1_024  # looked at for one checkpoint
+NOTE_BYTES: Final = 1 * MIB
+NOTE_SIGNATURES: Final = 100
+PROOF_BYTES: Final = 2 * MIB

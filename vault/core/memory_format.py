@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from vault.core import limits, names, strict_json
+from vault.core import limits, log_names, names, strict_json
 from vault.core.fields import Fields, malformed
 from vault.core.names import Digest, Environment, Model, Slot, Version
 from vault.core.strict_json import JSONValue
@@ -18,6 +18,10 @@ from vault.errors import Refused, Rollback, Unavailable
 
 MEMORY_FORMAT: Final = "mvault-memory-v1"
 PINS_FORMAT: Final = "mvault-pins-v1"
+
+_NOTHING: Final[Mapping[str, JSONValue]] = dict.fromkeys(("policy", "root")) | {
+    key: {} for key in ("channels", "heads", "log", "versions")
+}
 
 # Versions are forgotten down to this share of the limit, so that not every new one forgets another.
 _KEPT: Final = limits.MEMORY_ENTRIES * 9 // 10
@@ -51,6 +55,8 @@ class Memory:
     `vault` is the vault's id. `root` has era 0. `channels` go by `channel_key`;
     `versions` go by `version_key` and hold the manifest digest of the first use;
     `heads` go by environment, and whoever reads them compares (`heads.check_remembered`).
+    `slots` are those of `channels` by environment, for who asks for them to collect once.
+    `logs` go by a log's name: number of the commit, size and root of the tree, compared by who reads the log.
     """
 
     vault: str
@@ -59,6 +65,8 @@ class Memory:
     channels: Mapping[str, Mark] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     heads: Mapping[str, Mark] = field(default_factory=dict)
+    logs: Mapping[str, Mark] = field(default_factory=dict)
+    slots: dict[str, set[Slot]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +135,12 @@ def check_channel(known: Memory, key: str, seen: Mark | None, *, lost_before: in
 def in_era(known: Memory, era: int) -> Memory:
     """Give what still counts of a memory under a policy of `era`.
 
-    Versions have no era of their own: what a client saw in an earlier one may
-    be lost, and its number given to another model.
+    Versions and logs have no era of their own: what a client saw in an earlier one may
+    be lost, a version's number given to another model, and the end of a log cut off.
     """
     if known.policy is None or known.policy.era >= era:
         return known
-    return replace(known, versions={})
+    return replace(known, versions={}, logs={})
 
 
 def merge(known: Memory, seen: Memory) -> Memory:
@@ -154,11 +162,13 @@ def merge(known: Memory, seen: Memory) -> Memory:
         known, seen = in_era(known, policy.era), in_era(seen, policy.era)
     channels = _news(known.channels, seen.channels, _channel)
     heads = _news(known.heads, seen.heads, lambda environment: f"the heads of {environment}")
+    logs = _news(known.logs, seen.logs, lambda log: f"log {log}")
     versions = {key: digest for key, digest in seen.versions.items() if key not in known.versions}
     for key in seen.versions.keys() - versions.keys():
         if known.versions[key] != seen.versions[key]:
             raise _other(key)
-    if root is known.root and policy is known.policy and not channels and not versions and not heads:
+    same = root is known.root and policy is known.policy
+    if same and not (channels or versions or heads or logs):
         return known
     return _bounded(
         replace(
@@ -168,6 +178,7 @@ def merge(known: Memory, seen: Memory) -> Memory:
             channels={**known.channels, **channels} if channels else known.channels,
             versions={**known.versions, **versions} if versions else known.versions,
             heads={**known.heads, **heads} if heads else known.heads,
+            logs={**known.logs, **logs} if logs else known.logs,
         )
     )
 
@@ -182,37 +193,60 @@ def parse(data: bytes, vault: str, subject: str) -> Memory:
         fields = Fields(strict_json.parse(data, limit=limits.MEMORY_BYTES), "The memory")
         if fields.text("format", str) != MEMORY_FORMAT or fields.text("vault", str) != vault:
             raise malformed("The memory", "it is of another format or another vault")
-        root, policy = fields.optional("root", parse_mark), fields.optional("policy", parse_mark)
-        channels = fields.mapping("channels", _channel_text, limits.MEMORY_ENTRIES)
-        versions = fields.mapping("versions", _version_text, limits.MEMORY_ENTRIES)
-        heads = fields.mapping("heads", names.environment, limits.PRINCIPALS)
-        fields.mapping("log", str, 0)  # kept for the audit log's head
-        fields.done()
-        return Memory(
-            vault,
-            root,
-            policy,
-            {key: parse_mark(value) for key, value in channels.items()},
-            {key: names.digest(_text(value)) for key, value in versions.items()},
-            {environment: parse_mark(value) for environment, value in heads.items()},
-        )
+        return _marks(fields, vault)
     except Refused as refusal:
         raise damaged(subject, refusal.message) from None
 
 
+def parse_entry(data: bytes, vault: str) -> Memory:
+    """Parse what a line adds to a memory of the vault with the id `vault`.
+
+    Raises:
+        Malformed: it is no such line.
+    """
+    value = strict_json.parse(data, limit=limits.MEMORY_BYTES)
+    if not isinstance(value, dict) or not value or not all(value.values()):
+        raise malformed("A line", "it is an object of what it adds, and of nothing else")
+    return _marks(Fields({**_NOTHING, **value}, "A line"), vault)
+
+
+def _marks(fields: Fields, vault: str) -> Memory:
+    root, policy = fields.optional("root", parse_mark), fields.optional("policy", parse_mark)
+    channels = fields.mapping("channels", _channel_text, limits.MEMORY_ENTRIES)
+    versions = fields.mapping("versions", _version_text, limits.MEMORY_ENTRIES)
+    heads = fields.mapping("heads", names.environment, limits.PRINCIPALS)
+    logs = fields.mapping("log", _log_text, limits.PRINCIPALS)
+    fields.done()
+    return Memory(
+        vault,
+        root,
+        policy,
+        {key: parse_mark(value) for key, value in channels.items()},
+        {key: names.digest(_text(value)) for key, value in versions.items()},
+        {environment: parse_mark(value) for environment, value in heads.items()},
+        {log: parse_mark(value) for log, value in logs.items()},
+    )
+
+
 def encode(memory: Memory) -> bytes:
     """Write the memory; `parse` reads it back."""
-    value: dict[str, JSONValue] = {
+    return strict_json.encode({**_values(memory), "format": MEMORY_FORMAT, "vault": memory.vault})
+
+
+def encode_entry(added: Memory) -> bytes:
+    """Write what a line adds, without what it does not; `parse_entry` reads it back."""
+    return strict_json.encode({key: value for key, value in _values(added).items() if value})
+
+
+def _values(memory: Memory) -> dict[str, JSONValue]:
+    return {
         "channels": {key: str(mark) for key, mark in memory.channels.items()},
-        "format": MEMORY_FORMAT,
         "heads": {environment: str(mark) for environment, mark in memory.heads.items()},
-        "log": {},
+        "log": {log: str(mark) for log, mark in memory.logs.items()},
         "policy": None if memory.policy is None else str(memory.policy),
         "root": None if memory.root is None else str(memory.root),
-        "vault": memory.vault,
         "versions": dict(memory.versions),
     }
-    return strict_json.encode(value)
 
 
 def parse_pins(data: bytes, subject: str) -> dict[str, Pin]:
@@ -337,6 +371,11 @@ def _text(value: JSONValue) -> str:
 def _channel_text(text: str) -> str:
     if not _CHANNEL.match(text):
         raise malformed("A key", "it is environment/slot/model")
+    return text
+
+
+def _log_text(text: str) -> str:
+    log_names.parse(text)
     return text
 
 

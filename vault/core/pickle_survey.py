@@ -49,7 +49,6 @@ class Survey:
     streams: int = 0
     opcodes: int = 0
     end: int = 0
-    persistent: bool = False
     hidden: bool = False
     cut: bool = False
     array: bool = False
@@ -268,7 +267,6 @@ class _Surveyor:
 
     def outside(self, code: int) -> bool:
         """PERSID, BINPERSID, EXT and buffers: something from outside the file."""
-        self.found.persistent = True
         if code == ord("P"):
             return self.line() is not None and self.push()
         if code == ord("Q"):

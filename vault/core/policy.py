@@ -5,7 +5,7 @@ Deny by default: what no rule allows is denied, and an empty rule allows
 nothing.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -71,6 +71,11 @@ class Member:
     models: tuple[str, ...] | None  # None: not narrowed
     keys: tuple[Key, ...]
     recipients: tuple[Recipient, ...]
+    patterns: frozenset[str] | None = field(init=False, compare=False, repr=False)  # `models`, to be asked
+
+    def __post_init__(self) -> None:
+        """Make a set of the patterns here, so that no decision pays for it."""
+        object.__setattr__(self, "patterns", None if self.models is None else frozenset(self.models))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,11 @@ class Rule:
     target: Environment | None
     models: tuple[str, ...] | None  # None: all
     own: bool  # only where the principal's own models are listed
+    patterns: frozenset[str] | None = field(init=False, compare=False, repr=False)  # `models`, to be asked
+
+    def __post_init__(self) -> None:
+        """Make a set of the patterns here, so that no decision pays for it."""
+        object.__setattr__(self, "patterns", None if self.models is None else frozenset(self.models))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +121,15 @@ class Requirements:
     def none(self) -> bool:
         """Tell whether nothing is required, so that publishing alone makes a version loadable.
 
-        A warning about freshness asks nothing of a version.
+        A warning about freshness, and records of loads, ask nothing of a version.
         """
-        return replace(self, fresh=None if self.fresh == "warn" else self.fresh) == NO_REQUIREMENTS
+        fresh = None if self.fresh == "warn" else self.fresh
+        return replace(self, fresh=fresh, audit=False) == NO_REQUIREMENTS
+
+    @property
+    def unsupported(self) -> tuple[str, ...]:
+        """Name what is asked for that this release cannot check, so that it refuses every load there."""
+        return ("load_test",) if self.load_test else ()
 
 
 NO_REQUIREMENTS: Final = Requirements(None, False, None, False, False, None, None)
@@ -176,12 +192,20 @@ class Grant:
 Granted = Mapping[tuple[str, Environment], tuple[Grant, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class GrantIndex:
-    """What was worked out of a policy so far; the policy does not change, so that nothing here ages."""
+# The rules of each role by action, with their places in the role: a decision looks at those alone.
+RuleIndex = Mapping[Principal, Mapping[str, tuple[tuple[int, Rule], ...]]]
 
-    by_principal: dict[Principal, Granted] = field(default_factory=dict)
-    by_rule: dict[tuple[Principal, int], frozenset[str]] = field(default_factory=dict)
+
+def index_rules(roles: Mapping[Principal, tuple[Rule, ...]]) -> RuleIndex:
+    """Sort the rules of each role by action."""
+    found: dict[Principal, dict[str, tuple[tuple[int, Rule], ...]]] = {}
+    for role, rules in roles.items():
+        by_action: dict[str, list[tuple[int, Rule]]] = {}
+        for number, rule in enumerate(rules):
+            for action in rule.actions:
+                by_action.setdefault(action, []).append((number, rule))
+        found[role] = {action: tuple(entries) for action, entries in by_action.items()}
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,37 +225,36 @@ class Policy:
     environments: Mapping[Environment, EnvironmentRule]
     recovery: tuple[Recipient, ...]
     continues: Mapping[str, ChannelHead] | None = None  # environment/slot/model → where a new era goes on
-    grants: GrantIndex = field(default_factory=GrantIndex, init=False, compare=False, repr=False)
-    _owner_of_key: dict[Digest, Principal] = field(
-        default_factory=dict, init=False, compare=False, repr=False
-    )
+    rules: RuleIndex = field(init=False, compare=False, repr=False)
+    _keys: dict[Digest, tuple[Member, Key]] = field(init=False, compare=False, repr=False)
+    _counting: dict[Digest, bytes] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Index keys by id: a decision looks a signer up, it does not search."""
-        for member in self.members.values():
-            for key in member.keys:
-                self._owner_of_key[key.key_id] = member.name
-
-    def holder(self, key_id: Digest) -> Member | None:
-        """Give the principal whose key this is, revoked or not."""
-        name = self._owner_of_key.get(key_id)
-        return self.members[name] if name is not None else None
-
-    def counting_keys(self) -> Mapping[Digest, bytes]:
-        """Give the keys that count today: not revoked and not retired."""
-        return {
+        """Index rules by action and keys by id: a decision looks them up, it does not search."""
+        keys = {key.key_id: (member, key) for member in self.members.values() for key in member.keys}
+        counting = {
             key.key_id: key.public
             for member in self.members.values()
             for key in member.keys
             if not key.revoked and key.until is None
         }
+        object.__setattr__(self, "rules", index_rules(self.roles))
+        object.__setattr__(self, "_keys", keys)
+        object.__setattr__(self, "_counting", counting)
+
+    def holder(self, key_id: Digest) -> Member | None:
+        """Give the principal whose key this is, revoked or not."""
+        found = self._keys.get(key_id)
+        return None if found is None else found[0]
+
+    def counting_keys(self) -> Mapping[Digest, bytes]:
+        """Give the keys that count today: not revoked and not retired."""
+        return self._counting
 
     def key(self, key_id: Digest) -> Key | None:
         """Give one key by its id, whether or not it counts."""
-        member = self.holder(key_id)
-        if member is None:
-            return None
-        return next((key for key in member.keys if key.key_id == key_id), None)
+        found = self._keys.get(key_id)
+        return None if found is None else found[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,47 +308,29 @@ class Ruled(Protocol):
         """Where."""
 
     @property
-    def grants(self) -> GrantIndex:
-        """What was looked up already: `granted` fills it."""
+    def rules(self) -> RuleIndex:
+        """The rules by role and action: `index_rules` of `roles`."""
 
 
 def granted(policy: Ruled, who: Principal) -> Granted:
-    """Give what the roles of a principal allow it, by action and environment.
-
-    It is worked out when somebody is first asked about, and kept: nothing that
-    it depends on changes.
-    """
-    known = policy.grants.by_principal.get(who)
-    if known is None:
-        member = policy.members.get(who)
-        if member is None:
-            return {}
-        known = policy.grants.by_principal[who] = _granted(policy, member)
-    return known
+    """Give all that the roles of a principal allow it, by action and environment."""
+    found = {
+        (action, environment): tuple(grants(policy, who, action, environment))
+        for action in ACTIONS
+        for environment in policy.environments
+    }
+    return {key: entries for key, entries in found.items() if entries}
 
 
-def _granted(policy: Ruled, member: Member) -> Granted:
-    found: dict[tuple[str, Environment], list[Grant]] = {}
-    own = None if member.models is None else frozenset(member.models)
+def grants(policy: Ruled, who: Principal, action: str, environment: Environment) -> Iterator[Grant]:
+    """Give what allows a principal an action somewhere, for some models or all, rule after rule."""
+    member = policy.members.get(who)
+    if member is None:
+        return
     for role in member.roles:
-        for number, rule in enumerate(policy.roles.get(role, ())):
-            if rule.own and own is None:
-                continue
-            grant = Grant(role, number, rule.source, _rule_models(policy, role, number, rule), own)
-            for action in rule.actions:
-                for place in _places(policy, rule, action):
-                    found.setdefault((action, place), []).append(grant)
-    return {key: tuple(grants) for key, grants in found.items()}
-
-
-def _rule_models(policy: Ruled, role: Principal, number: int, rule: Rule) -> frozenset[str] | None:
-    """Give a rule's patterns as a set, one for all principals that hold the role."""
-    if rule.models is None:
-        return None
-    known = policy.grants.by_rule.get((role, number))
-    if known is None:
-        known = policy.grants.by_rule[role, number] = frozenset(rule.models)
-    return known
+        for number, rule in policy.rules.get(role, {}).get(action, ()):
+            if (member.patterns is not None or not rule.own) and environment in _places(policy, rule, action):
+                yield Grant(role, number, rule.source, rule.patterns, member.patterns)
 
 
 def _places(policy: Ruled, rule: Rule, action: str) -> tuple[Environment, ...]:
@@ -346,7 +351,7 @@ def decide(policy: Ruled, who: Principal, action: str, model: Model, environment
         return Decision(False, f"{who} is not in the policy")
     if environment not in policy.environments:
         return Decision(False, f"the policy has no environment {environment}")
-    for grant in granted(policy, who).get((action, environment), ()):
+    for grant in grants(policy, who, action, environment):
         if grant.covers(model):
             return Decision(True, f"role {grant.role} allows {action} in {environment}")
     return Decision(False, f"no role of {who} allows {action} of {model} in {environment}")
@@ -357,7 +362,7 @@ def sources(policy: Ruled, who: Principal, model: Model, target: Environment) ->
     return tuple(
         dict.fromkeys(
             grant.source
-            for grant in granted(policy, who).get(("promote", target), ())
+            for grant in grants(policy, who, "promote", target)
             if grant.source is not None and grant.covers(model)
         )
     )

@@ -12,15 +12,13 @@ from typing import Final
 
 from vault.core import policy
 from vault.core.names import Environment, Model, Principal
-from vault.core.policy import EVERYWHERE, SERVICE, Decision, Grant, Member, Rule, Ruled
+from vault.core.policy import EVERYWHERE, SERVICE, Decision, Grant, Key, Member, Rule, Ruled
 from vault.core.policy_patterns import ALL, NONE, Patterns, common, simplified
 from vault.core.policy_view import Expectation, View
 
 CRYPTOGRAPHIC: Final = "cryptographic"
 LOADER: Final = "loader"
 STORAGE: Final = "storage"
-ADVISORY: Final = "advisory"
-STRENGTHS: Final = (CRYPTOGRAPHIC, LOADER, STORAGE, ADVISORY)
 
 READING: Final = frozenset({"load", "pull"})
 OF_THE_STORAGE: Final = frozenset({"audit.read", "delete"})
@@ -77,6 +75,7 @@ class Explanation:
     because: str
     sources: tuple[Environment, ...]
     demands: tuple[Demand, ...]
+    keys: tuple[Key, ...] | None = None  # of a signed policy: who it is about, by these
 
 
 def reach(view: Ruled, who: Principal) -> Mapping[Access, Patterns]:
@@ -130,7 +129,7 @@ def _covering(
     view: View, who: Principal, action: str, model: Model, environment: Environment
 ) -> Iterator[Grant]:
     if environment in view.environments:
-        for grant in policy.granted(view, who).get((action, environment), ()):
+        for grant in policy.grants(view, who, action, environment):
             if grant.covers(model):
                 yield grant
 
@@ -186,6 +185,7 @@ def explain(
         because,
         policy.sources(view, who, model, environment) if action == "promote" else (),
         tuple(demands(view, environment)) if asks else (),
+        member.keys if member is not None and view.signed else None,
     )
 
 
@@ -239,10 +239,14 @@ def demands(view: View, environment: Environment) -> Iterator[Demand]:
         ("load_test", asked.load_test),
         ("log", asked.log),
         ("max_age_days", asked.max_age_days),
+        ("witnesses", asked.witnesses),
     ):
         if present not in (None, False):
             shown = "true" if present is True else str(present)
-            yield Demand(f"{key}: {shown}", CRYPTOGRAPHIC if key == "log" else LOADER, line(key))
+            if present == "unwitnessed":
+                shown += " (advisory against who may write to the log)"
+            strength = CRYPTOGRAPHIC if key in ("log", "witnesses") else LOADER
+            yield Demand(f"{key}: {shown}", strength, line(key))
 
 
 # --- expected decisions ---

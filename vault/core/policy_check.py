@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from vault.core import formats, layout, names, policy
+from vault.core.log_rights import may_log
 from vault.core.names import Environment, Principal
-from vault.core.policy import PERSON, SERVICE, Member, Rule
+from vault.core.policy import PERSON, SERVICE, EnvironmentRule, Member, Rule
 from vault.core.policy_analysis import Access, empty, reach
 from vault.core.policy_patterns import ALL, Patterns, common, within
 from vault.core.policy_quorum import Flow, flows, self_approvers, situations
@@ -189,20 +190,12 @@ def _environments(view: View, reached: Reach) -> Iterator[Finding]:
         name = rule.name
         line = view.line("environment", name)
         yield from _formats(view, name, rule.formats)
-        unsupported = [
-            key
-            for key, asked in (
-                ("audit", rule.require.audit),
-                ("load_test", rule.require.load_test),
-                ("log", rule.require.log is not None),
-            )
-            if asked
-        ]
-        for key in unsupported:
+        for key in rule.require.unsupported:
             message = f"it requires {key}, which this release cannot check: it refuses every load there"
             yield Finding(
                 WARNING, "requirement-unsupported", name, message, view.line("environment", name, key)
             )
+        yield from _log(view, rule)
         doing = {
             access.action for models in reached.values() for access in models if access.environment == name
         }
@@ -244,6 +237,35 @@ def _formats(view: View, name: Environment, allowed: tuple[str, ...]) -> Iterato
 # --- approvals ---
 
 
+def _log(view: View, rule: EnvironmentRule) -> Iterator[Finding]:
+    """Find what an environment wants of its log and cannot have."""
+    name, wanted = rule.name, rule.require.witnesses
+    if rule.require.log is None:
+        return
+    line = view.line("environment", name, "log")
+    writers = [who for who in view.members if may_log(view, who, "log", name)]
+    promoters = [who for who in view.members if any(policy.grants(view, who, "promote", name))]
+    silent = [who for who in promoters if who not in writers]
+    if silent:
+        message = f"{_some(silent)} may promote to it and not `log` there, so that nothing of theirs counts"
+        yield Finding(WARNING, "promoter-without-log", name, message, line)
+    if wanted is None:
+        return
+    if wanted < 1:
+        yield Finding(ERROR, "no-threshold", name, "witnesses is at least 1", line)
+    witnesses = [who for who in view.members if may_log(view, who, "witness", name)]
+    behind = {who: policy.persons_behind(view, who) for who in {*writers, *witnesses}}
+    short = [
+        writer
+        for writer in writers
+        if sum(who != writer and not behind[who] & behind[writer] for who in witnesses) < wanted
+    ]
+    if short or not writers:
+        message = f"{wanted} different witnesses are asked for, and fewer are independent of {_some(short)}"
+        severity = ERROR if len(short) == len(writers) else WARNING
+        yield Finding(severity, "witnesses-unreachable", name, message, line)
+
+
 def _approvals(view: View) -> Iterator[Finding]:
     for rule in view.environments.values():
         asked = rule.require.approvals
@@ -255,7 +277,7 @@ def _approvals(view: View) -> Iterator[Finding]:
         if services:
             message = f"{_some(services)} cannot approve: services never count toward a threshold"
             yield Finding(WARNING, "service-approver", name, message, line)
-        able = [who for who in view.members if ("approve", name) in policy.granted(view, who)]
+        able = [who for who in view.members if any(policy.grants(view, who, "approve", name))]
         silent = [who for who in able if asked.role not in view.members[who].roles]
         if silent:
             message = f"approvals by {_some(silent)} do not count: only those of role {asked.role} do"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vault.core import policy
 from vault.core.in_force import Channel
-from vault.core.names import Digest, Environment, Principal, Version
+from vault.core.names import Digest, Environment, Model, Principal, Reference, Version
 from vault.core.policy import PERSON, EnvironmentRule, Requirements
 from vault.core.policy_analysis import Access, reach
 from vault.core.policy_patterns import NONE, Models, missing
@@ -57,22 +57,54 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Lifted:
+    """A version that is withdrawn, and that a change would let back in; who withdrew it last, and when.
+
+    `version` is None where no record of the environment ever named it.
+    """
+
+    environment: Environment
+    model: Model
+    version: Version | None
+    manifest: Digest
+    signers: tuple[Principal, ...]
+    created: str
+
+    @property
+    def subject(self) -> Reference:
+        """The version, by its digest where its name is not known."""
+        if self.version is None:
+            return Reference(self.model, digest=self.manifest)
+        return Reference(self.model, version=self.version)
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
-    """Everything that a change of policy does; `stopped` is None where no vault was looked at."""
+    """Everything that a change of policy does.
+
+    `stopped`, the channels that would stop, and `lifted`, the withdrawals that
+    would lapse, are None where no vault was looked at.
+    """
 
     principals: tuple[PrincipalChange, ...]
     environments: tuple[EnvironmentChange, ...]
     stopped: tuple[Stop, ...] | None
+    lifted: tuple[Lifted, ...] | None = None
 
     @property
     def nothing(self) -> bool:
         """Tell whether the change changes nothing."""
-        return not (self.principals or self.environments or self.stopped)
+        return not (self.principals or self.environments or self.stopped or self.lifted)
 
 
-def diff(old: View, new: View, stopped: tuple[Stop, ...] | None = None) -> Difference:
-    """Compare two policies; `stopped` is what was found to stop in a vault, if one was looked at."""
-    return Difference(tuple(_principals(old, new)), tuple(_environments(old, new)), stopped)
+def diff(
+    old: View,
+    new: View,
+    stopped: tuple[Stop, ...] | None = None,
+    lifted: tuple[Lifted, ...] | None = None,
+) -> Difference:
+    """Compare two policies, with what was found to stop and to lapse in a vault, if one was looked at."""
+    return Difference(tuple(_principals(old, new)), tuple(_environments(old, new)), stopped, lifted)
 
 
 # --- principals ---
@@ -145,4 +177,6 @@ def _settings(rule: EnvironmentRule | None) -> dict[str, str]:
         "load_test": "true" if asked.load_test else "",
         "log": asked.log or "",
         "max_age_days": "" if asked.max_age_days is None else str(asked.max_age_days),
+        "witnesses": "" if asked.witnesses is None else str(asked.witnesses),
+        "hashed": "" if rule is None else ", ".join(sorted(rule.hashed)),
     }

@@ -355,26 +355,42 @@ def verify(trusted: TrustedRoot, number: int, data: bytes) -> tuple[Policy, Poli
 def in_force(
     trusted: TrustedRoot, numbers: Iterable[int], read: Callable[[int], bytes]
 ) -> tuple[Policy, PolicyId, tuple[Skipped, ...]]:
-    """Give the policy in force: the highest (era, version) that verifies; the rest is skipped.
+    """Give the policy in force: the highest (era, version) that verifies and came first; the rest is skipped.
+
+    In each era policies are taken by ascending number. One that follows what
+    another has followed already is the loser of a race, whenever it turns up,
+    and so is what follows a loser. One whose predecessor is not known here,
+    as other people signed that, counts.
 
     Raises:
         NotFound: no policy verifies.
         Unavailable: from `read`.
     """
-    best: tuple[Policy, PolicyId] | None = None
+    verified: list[tuple[Policy, PolicyId]] = []
     skipped = []
     for number in sorted(set(numbers), reverse=True):
         try:
-            found = verify(trusted, number, read(number))
+            verified.append(verify(trusted, number, read(number)))
         except Refused as refusal:
             skipped.append(Skipped(f"policy {number}", refusal.message, refusal.code))
+    best: tuple[Policy, PolicyId] | None = None
+    followed: set[names.Digest | None] = set()
+    for policy, policy_id in sorted(verified, key=lambda found: (found[1].era, found[1].version)):
+        if best is not None and policy_id.era > best[1].era:
+            followed.clear()  # the root threshold begins an era from wherever it says
+        elif best is not None and policy.prev != best[1].digest and policy.prev in followed:
+            reason = f"it does not follow policy {best[1].version}, which was first"
+            skipped.append(Skipped(f"policy {policy_id.version}", reason, "misplaced"))
+            followed.add(policy_id.digest)
             continue
-        if best is None or (found[0].era, number) > (best[0].era, best[0].version):
-            best = found
+        elif best is not None:
+            followed.add(best[1].digest)
+        followed.add(policy.prev)
+        best = policy, policy_id
     if best is None:
         raise NotFound(
             "This vault has no policy that its root holders signed.",
             subject="policy",
             hint="Nothing can be loaded from it. See what lies there instead: mvault check",
         )
-    return best[0], best[1], tuple(skipped)
+    return *best, tuple(skipped)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from vault.core.names import Digest, Environment, Model, Principal
-from vault.core.policy import EnvironmentRule, GrantIndex, Key, LogHead, Member, Policy, Rule
+from vault.core.policy import EnvironmentRule, Key, LogHead, Member, Policy, Rule, RuleIndex, index_rules
 
 # Where something stands: ("role", name, rule number), ("principal", name), ("environment", name, key).
 Place = tuple[str, ...]
@@ -28,7 +28,11 @@ class View:
     retired: Mapping[Principal, Mapping[str, LogHead]] = field(default_factory=dict)
     expires: str | None = None
     signed: bool = False
-    grants: GrantIndex = field(default_factory=GrantIndex, init=False, compare=False, repr=False)
+    rules: RuleIndex = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Index rules by action: a decision looks them up."""
+        object.__setattr__(self, "rules", index_rules(self.roles))
 
     def line(self, *place: str) -> int | None:
         """Give the line on which something stands, or of the nearest thing around it."""

@@ -1,7 +1,7 @@
 """Sealing, approval, adoption and channel records: their documents (docs/format.md, "Records")."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 from vault.core import limits, names, strict_json
 from vault.core.fields import Fields, hexadecimal, malformed, one_of, time
@@ -98,11 +98,44 @@ class ChannelRecord:
     created: str
 
 
+class _About(TypedDict):
+    """What every record about one version says: where, under which policy, of which manifest, when."""
+
+    vault: Digest
+    policy: PolicyId
+    model: Model
+    version: Version
+    manifest: Digest
+    created: str
+
+
+def _about(fields: Fields) -> _About:
+    return {
+        "vault": fields.text("vault", names.digest),
+        "policy": fields.object("policy", read_policy),
+        "model": fields.text("model", names.model),
+        "version": fields.text("version", names.version),
+        "manifest": fields.text("manifest", names.digest),
+        "created": fields.text("created", time),
+    }
+
+
+def _about_value(record: SealingRecord | Approval | Adoption) -> dict[str, strict_json.JSONValue]:
+    return {
+        "created": record.created,
+        "manifest": record.manifest,
+        "model": record.model,
+        "policy": policy_value(record.policy),
+        "vault": record.vault,
+        "version": record.version,
+    }
+
+
 def encode_sealing(record: SealingRecord) -> bytes:
     """Write the payload of a sealing record."""
     return strict_json.encode(
         {
-            "created": record.created,
+            **_about_value(record),
             "files": [
                 {
                     "check": entry.key_check.hex(),
@@ -115,12 +148,7 @@ def encode_sealing(record: SealingRecord) -> bytes:
                 }
                 for entry in record.files
             ],
-            "manifest": record.manifest,
-            "model": record.model,
             "number": record.number,
-            "policy": policy_value(record.policy),
-            "vault": record.vault,
-            "version": record.version,
         }
     )
 
@@ -133,13 +161,8 @@ def parse_sealing(payload: bytes, subject: str) -> SealingRecord:
     """
     fields = Fields(strict_json.parse(payload, subject=subject), subject)
     record = SealingRecord(
-        vault=fields.text("vault", names.digest),
-        policy=fields.object("policy", read_policy),
-        model=fields.text("model", names.model),
-        version=fields.text("version", names.version),
-        manifest=fields.text("manifest", names.digest),
+        **_about(fields),
         number=fields.integer("number", 1),
-        created=fields.text("created", time),
         files=fields.objects("files", _sealed_file, limits.PACKAGE_FILES),
     )
     fields.done()
@@ -163,18 +186,7 @@ def _sealed_file(fields: Fields) -> SealedFile:
 
 def encode_approval(record: Approval) -> bytes:
     """Write the payload of an approval."""
-    return strict_json.encode(
-        {
-            "created": record.created,
-            "environment": record.environment,
-            "manifest": record.manifest,
-            "model": record.model,
-            "policy": policy_value(record.policy),
-            "seq": record.seq,
-            "vault": record.vault,
-            "version": record.version,
-        }
-    )
+    return strict_json.encode({**_about_value(record), "environment": record.environment, "seq": record.seq})
 
 
 def parse_approval(payload: bytes, subject: str) -> Approval:
@@ -185,14 +197,9 @@ def parse_approval(payload: bytes, subject: str) -> Approval:
     """
     fields = Fields(strict_json.parse(payload, subject=subject), subject)
     record = Approval(
-        vault=fields.text("vault", names.digest),
-        policy=fields.object("policy", read_policy),
-        model=fields.text("model", names.model),
-        version=fields.text("version", names.version),
-        manifest=fields.text("manifest", names.digest),
+        **_about(fields),
         environment=fields.text("environment", names.environment),
         seq=fields.integer("seq"),
-        created=fields.text("created", time),
     )
     fields.done()
     return record
@@ -200,16 +207,7 @@ def parse_approval(payload: bytes, subject: str) -> Approval:
 
 def encode_adoption(record: Adoption) -> bytes:
     """Write the payload of an adoption."""
-    return strict_json.encode(
-        {
-            "created": record.created,
-            "manifest": record.manifest,
-            "model": record.model,
-            "policy": policy_value(record.policy),
-            "vault": record.vault,
-            "version": record.version,
-        }
-    )
+    return strict_json.encode(_about_value(record))
 
 
 def parse_adoption(payload: bytes, subject: str) -> Adoption:
@@ -219,14 +217,7 @@ def parse_adoption(payload: bytes, subject: str) -> Adoption:
         Malformed: a field is missing, unknown or of another shape.
     """
     fields = Fields(strict_json.parse(payload, subject=subject), subject)
-    record = Adoption(
-        vault=fields.text("vault", names.digest),
-        policy=fields.object("policy", read_policy),
-        model=fields.text("model", names.model),
-        version=fields.text("version", names.version),
-        manifest=fields.text("manifest", names.digest),
-        created=fields.text("created", time),
-    )
+    record = Adoption(**_about(fields))
     fields.done()
     return record
 

@@ -5,7 +5,7 @@ directory), and tolerant readers disagree about what they hold. Here both must
 tell the same story without gaps, overlaps or surplus bytes.
 
 Format: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (central
-directory), 4.3.14 to 4.3.16 (end records), 4.5.3 (zip64 extra field).
+directory), 4.3.14 to 4.3.16 (end records), 4.5.3 (zip64 extra field), 4.6.1 (extra fields of others).
 """
 
 import re
@@ -30,7 +30,11 @@ _UTF8_FLAG = 0x800
 _NEWEST_VERSION = 45
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _REGULAR_FILE_MODES = (0, 0o10)  # the file-type bits of st_mode: not recorded, or a regular file
-_DOS_ATTRIBUTES = 0x10 | 0x08  # folder, volume label
+_FOLDER_MODES = (0, 0o4)
+_DOS_FOLDER, _DOS_LABEL = 0x10, 0x08
+# What everyday tools note of a file, and what no reader of its content looks at: NTFS times, Unix times
+# and owners (Info-ZIP's UX, UT and ux).
+_NOTES = frozenset({0x000A, 0x5855, 0x5455, 0x7875})
 _FORBIDDEN = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,80}")  # one spelling, in no folder
 _INFLATE_STEP = 4 * limits.MIB
@@ -54,6 +58,7 @@ class _Record:
 
     name: str
     raw_name: bytes
+    folder: bool
     stated: tuple[int, ...]  # version needed, flags, method, time, date, CRC: as in the local header
     packed: int
     size: int
@@ -120,10 +125,13 @@ def open_archive(
     *,
     entries: int = limits.ZIP_ENTRIES,
     total: int = limits.ZIP_TOTAL_BYTES,
+    everyday: bool = False,
 ) -> Archive:
     """Check the whole layout of a zip archive and return it; no member is unpacked.
 
-    `entries` bounds the members, `total` the sum of their unpacked sizes in bytes.
+    `entries` bounds the members, `total` the sum of their unpacked sizes in bytes. With `everyday`,
+    which is for looking and never for loading, what `zip -r` writes is passed over: entries of folders,
+    which hold nothing, and extra fields with times and owners.
 
     Raises:
         Malformed: headers disagree, overlap, leave gaps, use a feature outside the plain
@@ -134,7 +142,7 @@ def open_archive(
     count, directory, end = _end_record(view)
     if count > entries:
         raise _malformed(f"The archive lists {count} members; at most {entries} are read.")
-    records = _central_directory(view, count, directory, end)
+    records = _central_directory(view, count, directory, end, everyday=everyday)
     if sum(record.size for record in records) > total:
         raise _malformed(f"The archive unpacks to more than {total} bytes.")
     _check_names(records)
@@ -143,8 +151,9 @@ def open_archive(
     for record in sorted(records, key=lambda item: item.header):
         if record.header != position:
             raise _malformed("The archive has a gap or an overlap between members.", record.name)
-        entry = _local_header(view, record, directory)
-        found[entry.name] = entry
+        entry = _local_header(view, record, directory, everyday=everyday)
+        if not record.folder:
+            found[entry.name] = entry
         position = entry.start + entry.packed
     if position != directory:
         raise _malformed("The archive has bytes between its last member and its directory.")
@@ -193,7 +202,9 @@ def _end_record64(view: memoryview, locator: int, plain: tuple[int, int, int]) -
     return count, size, offset, at
 
 
-def _central_directory(view: memoryview, count: int, start: int, end: int) -> list[_Record]:
+def _central_directory(
+    view: memoryview, count: int, start: int, end: int, *, everyday: bool
+) -> list[_Record]:
     """Return the records of the central directory, which must fill `start` to `end` exactly."""
     records: list[_Record] = []
     at = start
@@ -213,11 +224,17 @@ def _central_directory(view: memoryview, count: int, start: int, end: int) -> li
         stated = fields[2:8]
         name = _name(raw_name, stated[1])
         _check_features(name, stated)
-        if (attributes >> 28) not in _REGULAR_FILE_MODES or attributes & _DOS_ATTRIBUTES:
+        folder = everyday and name.endswith("/")
+        modes, allowed = (_FOLDER_MODES, _DOS_FOLDER) if folder else (_REGULAR_FILE_MODES, 0)
+        if (attributes >> 28) not in modes or attributes & (_DOS_FOLDER | _DOS_LABEL) & ~allowed:
             raise _malformed(f"Member {name!r} is a link, a folder or a device, not a file.", name)
+        if folder and (packed or size or stated[2] != _STORED or stated[5]):
+            raise _malformed(f"Member {name!r} is a folder that holds bytes.", name)
+        if everyday:
+            extra = _without_notes(extra)
         if extra or _FULL32 in (size, packed, header):
             size, packed, header = _sizes64(name, extra, (size, packed, header))
-        record = _Record(name, raw_name, stated, packed, size, header)
+        record = _Record(name, raw_name, folder, stated, packed, size, header)
         _check_sizes(record)
         records.append(record)
     if at != end:
@@ -225,7 +242,7 @@ def _central_directory(view: memoryview, count: int, start: int, end: int) -> li
     return records
 
 
-def _local_header(view: memoryview, record: _Record, end: int) -> Entry:
+def _local_header(view: memoryview, record: _Record, end: int, *, everyday: bool) -> Entry:
     """Compare a local header with its central record; return the entry."""
     name, at = record.name, record.header
     if at + _LOCAL.size > end:
@@ -236,10 +253,13 @@ def _local_header(view: memoryview, record: _Record, end: int) -> Entry:
     start = name_end + extra_length
     if fields[0] != b"PK\x03\x04" or start + record.packed > end:
         raise _malformed(f"Member {name!r} has no header, or runs past the members.", name)
-    if extra_length:
+    extra = bytes(view[name_end:start])
+    if everyday:
+        extra = _without_notes(extra)
+    if extra:
         if not packed == size == _FULL32:  # written before the size was known: both in the extra field
             raise _malformed(f"Member {name!r} has extra fields of an unknown kind.", name)
-        size, packed, _ = _sizes64(name, bytes(view[name_end:start]), (size, packed, 0))
+        size, packed, _ = _sizes64(name, extra, (size, packed, 0))
     if (
         view[at + _LOCAL.size : name_end] != record.raw_name
         or fields[1:7] != record.stated
@@ -279,6 +299,18 @@ def _sizes64(name: str, extra: bytes, plain: tuple[int, int, int]) -> tuple[int,
     return values[0], values[1], values[2]
 
 
+def _without_notes(extra: bytes) -> bytes:
+    """Leave out the extra fields that only note times and owners; what is no whole field stays."""
+    kept, at = b"", 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, at)
+        field = extra[at : at + 4 + length]
+        if kind not in _NOTES or len(field) != 4 + length:
+            kept += field
+        at += 4 + length
+    return kept + extra[at:]
+
+
 def _check_sizes(record: _Record) -> None:
     if record.stated[2] == _STORED and record.packed != record.size:
         raise _malformed(f"Member {record.name!r} is stored, but has two sizes.", record.name)
@@ -289,7 +321,7 @@ def _check_sizes(record: _Record) -> None:
 def _check_names(records: list[_Record]) -> None:
     seen: set[str] = set()
     for record in records:
-        name = record.name
+        name = record.name.removesuffix("/") if record.folder else record.name
         if _PLAIN.fullmatch(name):
             folded = name.lower()
         else:

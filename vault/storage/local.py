@@ -15,7 +15,15 @@ from vault.errors import Unavailable
 from vault.ports import Stat
 from vault.storage import answers, naming
 from vault.storage.local_draft import Draft, new_draft, open_hidden
-from vault.storage.local_folders import descend, list_entries, make_root, open_root, step, unavailable
+from vault.storage.local_folders import (
+    descend,
+    list_entries,
+    make_root,
+    open_at_once,
+    open_root,
+    step,
+    unavailable,
+)
 from vault.storage.local_reading import LocalSource, open_file, read_exactly, regular_size
 
 _KNOWN_FOLDERS: Final = 10_000
@@ -82,6 +90,9 @@ class LocalStore:
 
     def _deepest(self, name: str, parts: tuple[str, ...]) -> tuple[int, int]:
         """Open the deepest folder of `parts` that exists; say how many below it are missing."""
+        found = open_at_once(self._root, parts)
+        if found is not None:
+            return found, 0
         try:
             folder = open_root(self._root)
         except FileNotFoundError:
@@ -114,6 +125,10 @@ class LocalStore:
 
     def _make_folders(self, name: str, parts: tuple[str, ...]) -> int:
         """Open the folder `parts`, making what is missing; every folder on the way is durable then."""
+        if "/".join(parts) in self._durable:  # and so are those above, which came before it
+            found = open_at_once(self._root, parts)
+            if found is not None:
+                return found
         folder = open_root(self._root)
         for depth, part in enumerate(parts, start=1):
             try:

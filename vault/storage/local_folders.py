@@ -1,8 +1,11 @@
-"""Walk the folders of a local store from its root, one step at a time, following no symbolic link.
+"""Open the folders of a local store, following no symbolic link below its root.
 
 Whoever can write to the folder could otherwise point a name at a file outside
 it. Descriptors, not paths, carry the walk, so nothing can be swapped between a
-check and its use (POSIX.1-2017, `openat`).
+check and its use (POSIX.1-2017, `openat`). Where the kernel tells the path of
+an open folder (proc(5), `/proc/self/fd`), a folder is opened by its whole path
+and then asked where it lies: no link led to it if that is where it was looked
+for. What is there by then is what a walk would have found.
 """
 
 import errno
@@ -14,8 +17,11 @@ from typing import Final
 from vault.core import limits
 from vault.errors import Unavailable
 
+DESCRIPTORS: Final = "/proc/self/fd"
+
 _WALK: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _PASS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
+_WORTH_IT: Final = 2  # a walk of one step is as fast
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _DENIED: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -81,6 +87,9 @@ def descend(root: str, parts: Sequence[str], *, name: str, readable: bool = Fals
     Raises:
         FileNotFoundError, NotADirectoryError, Unavailable, OSError: as `open_root` and `step`.
     """
+    found = open_at_once(root, parts, readable=readable)
+    if found is not None:
+        return found
     folder = open_root(root, readable=readable and not parts)
     for depth, part in enumerate(parts, start=1):
         try:
@@ -88,6 +97,32 @@ def descend(root: str, parts: Sequence[str], *, name: str, readable: bool = Fals
         finally:
             os.close(folder)
         folder = below
+    return folder
+
+
+def open_at_once(root: str, parts: Sequence[str], *, readable: bool = True) -> int | None:
+    """Open a folder below the root by its path, if it certainly lies there; None says nothing but that.
+
+    `parts` are names without `/`, `.` and `..`, and `root` is a path without links (`os.path.realpath`).
+    The caller closes the descriptor.
+    """
+    if len(parts) < _WORTH_IT:
+        return None
+    path = f"{root}/{'/'.join(parts)}"
+    try:
+        folder = os.open(path, _WALK if readable else _PASS)
+    except OSError:
+        return None
+    try:
+        lies_there = os.readlink(f"{DESCRIPTORS}/{folder}") == path
+    except OSError:
+        lies_there = False
+    except BaseException:
+        os.close(folder)
+        raise
+    if not lies_there:
+        os.close(folder)
+        return None
     return folder
 
 

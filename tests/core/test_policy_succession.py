@@ -1,0 +1,83 @@
+"""Which of several signed policies is in force: each follows the one before it, and a race has one winner."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests import builders
+from tests.builders import Built
+from vault.core import envelope, policy, policy_document
+from vault.core.names import Digest
+
+GONE = Digest("e" * 64)  # a policy that other people signed: it does not verify under the root in force
+
+
+@pytest.fixture(scope="module")
+def built() -> Built:
+    return builders.solo()
+
+
+class Chain:
+    """Policies that follow each other, each by its number."""
+
+    def __init__(self, built: Built) -> None:
+        self.built = built
+        self.objects: dict[int, bytes] = {}
+        self.digests: dict[int, Digest] = {}
+
+    def add(self, number: int, after: int | Digest | None, **change: Any) -> "Chain":
+        """Write policy `number`, which follows that of number `after`."""
+        prev = self.digests[after] if isinstance(after, int) else after
+        document = replace(self.built.policy, version=number, prev=prev, **change)
+        data = self.built.sign(policy.KIND, policy_document.encode(document), "owner")
+        self.objects[number] = data
+        self.digests[number] = envelope.parse(data, kind=policy.KIND, subject="it").digest
+        return self
+
+    def in_force(self) -> tuple[int, list[str]]:
+        """Give the number in force, and what was skipped."""
+        found, found_id, skipped = policy_document.in_force(
+            self.built.trusted, self.objects, self.objects.__getitem__
+        )
+        assert found_id.digest == self.digests[found.version]
+        return found.version, [entry.name for entry in skipped]
+
+
+def test_the_end_of_the_chain_is_in_force(built: Built) -> None:
+    assert Chain(built).add(1, None).add(2, 1).add(5, 2).in_force() == (5, [])
+
+
+def test_of_two_that_follow_the_same_one_the_lower_number_is_in_force(built: Built) -> None:
+    chain = Chain(built).add(1, None).add(2, 1).add(3, 1)
+    assert chain.in_force() == (2, ["policy 3"])
+    assert chain.add(4, 2).in_force() == (4, ["policy 3"])
+
+
+def test_what_follows_a_loser_is_lost_with_it(built: Built) -> None:
+    chain = Chain(built).add(1, None).add(2, 1).add(3, 1).add(4, 3).add(5, 4)
+    assert chain.in_force() == (2, ["policy 3", "policy 4", "policy 5"])
+    assert chain.add(6, 2).in_force() == (6, ["policy 3", "policy 4", "policy 5"])
+
+
+def test_a_draft_of_long_ago_cannot_be_put_on_top(built: Built) -> None:
+    chain = Chain(built).add(1, None).add(2, 1).add(3, 2).add(4, 3)
+    for after in (1, 2, None):
+        assert chain.add(9, after).in_force() == (4, ["policy 9"])
+
+
+def test_one_whose_predecessor_other_people_signed_counts(built: Built) -> None:
+    assert Chain(built).add(4, GONE).in_force() == (4, [])
+    chain = Chain(built).add(1, None).add(4, GONE).add(5, 4)
+    assert chain.in_force() == (5, [])
+    assert chain.add(6, GONE).in_force() == (5, ["policy 6"]), "but only one of them"
+    assert chain.add(7, 1).in_force() == (5, ["policy 6", "policy 7"])
+
+
+def test_a_new_era_begins_where_it_says(built: Built) -> None:
+    chain = Chain(built).add(1, None).add(2, 1).add(3, 2)
+    chain.add(4, 1, era=1, continues={})
+    assert chain.in_force() == (4, [])
+    assert chain.add(5, 1, era=1, continues={}).in_force() == (4, ["policy 5"]), "and once"
+    assert chain.add(6, 3).in_force() == (4, ["policy 5"]), "what the old era goes on with comes before it"
+    assert chain.add(7, 4, era=1, continues={}).in_force() == (7, ["policy 5"])

@@ -39,6 +39,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "access-denied": "the policy does not allow this action to this identity here",
         "not-promoted": "no record in this environment names that version",
         "barred": "the version was withdrawn from this environment",
+        "no-audit-record": "the environment demands a record, and none can be kept",
         "approvals-missing": "too few different people have approved this version for this environment",
         "outage": "a change of policy would stop channels that are in use",
         "withdrawal-lapses": "a change of policy would let versions back in that were withdrawn",

@@ -10,13 +10,14 @@ from unittest import mock
 
 import pytest
 
-from tests import builders
+from tests import builders, logs
 from tests.builders import NOW, Built
 from tests.house.source_tree import modules
 from vault import policyfile, settings
 from vault.actions import applying, converting, draft_files, drafting, objects, opening, teaming, withdrawing
 from vault.actions.convert_messages import ready
 from vault.actions.loading import LoadedPackage
+from vault.audit.reading import LogReader
 from vault.confinement import child, landlock
 from vault.core import (
     age,
@@ -25,6 +26,8 @@ from vault.core import (
     formats,
     identity_format,
     limits,
+    log_commit,
+    log_proof,
     memory_format,
     names,
     static_stage,
@@ -38,13 +41,10 @@ from vault.core.allowance import Allowance
 from vault.core.memory_format import Mark, Memory
 from vault.core.names import Digest
 from vault.core.policy import LogHead, Policy
-from vault.errors import CODES, LogInconsistent, VaultError
+from vault.errors import CODES, VaultError
 from vault.loaders import arrays
 from vault.memory import Pins
 from vault.storage.memory import MemoryStore
-
-# Belong to classes of the public interface that later releases raise: a log comes with the audit.
-LATER = frozenset({LogInconsistent.default_code})
 
 MANIFEST = "models/churn/@/1/manifest.json"
 
@@ -286,6 +286,15 @@ def withdrawal_lapses() -> object:
     return teaming.remove(built.session(), names.principal("wes"))
 
 
+def proof() -> log_proof.Proof:
+    return logs.writer(MemoryStore()).append(logs.numbered(0, 2)).proof(0)
+
+
+def cut_off() -> object:
+    head = logs.writer(MemoryStore()).append(logs.numbered(0, 2)).head
+    return LogReader(MemoryStore(), logs.PROD_LOG, logs.policy(), known=head).read()
+
+
 CAUSES: dict[str, Callable[[], object]] = {
     "malformed-json": lambda: strict_json.parse(b"{"),
     "malformed-envelope": lambda: envelope.parse(b"{}", kind="root", subject="it"),
@@ -312,6 +321,7 @@ CAUSES: dict[str, Callable[[], object]] = {
     "access-denied": revoked,
     "not-promoted": lambda: team().read("churn:1", env="prod"),
     "barred": barred,
+    "no-audit-record": lambda: environment(audit=True).find("churn:1", env="prod"),
     "approvals-missing": lambda: team().promote("churn:1", who="rex"),
     "outage": outage,
     "withdrawal-lapses": withdrawal_lapses,
@@ -332,6 +342,10 @@ CAUSES: dict[str, Callable[[], object]] = {
     "heads-expired": unattested,
     "memory-damaged": lambda: memory_format.parse(b"{}", "0" * 64, "it"),
     "not-trusted": not_trusted,
+    "log-inconsistent": cut_off,
+    "not-logged": lambda: log_proof.check(replace(proof(), index=1), logs.policy(), logs.PROD_LOG),
+    "not-witnessed": lambda: log_proof.check(proof(), logs.policy(), logs.PROD_LOG, witnesses=1),
+    "malformed-log": lambda: log_commit.parse(b"", "it"),
     "not-found": lambda: solo().read("fraud:1"),
     "no-such-vault": no_vault,
     "no-usable-key": no_key,
@@ -345,8 +359,7 @@ CAUSES: dict[str, Callable[[], object]] = {
 
 
 def test_every_code_has_a_cause() -> None:
-    assert set(CAUSES) | LATER == set(CODES)
-    assert not set(CAUSES) & LATER
+    assert set(CAUSES) == set(CODES)
 
 
 @pytest.mark.parametrize("code", CAUSES)

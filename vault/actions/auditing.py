@@ -40,8 +40,7 @@ class Act:
         """Stop where an environment demands a record of the attempt, and there is none that lasts.
 
         Raises:
-            AccessDenied: nothing is recorded here at all (`no-audit-record`).
-            Unavailable: the record could not be kept (`no-audit-record`).
+            AccessDenied, Unavailable: `no-audit-record`.
         """
         self.learn(resolved)
         if not resolved.rule.require.audit:
@@ -49,12 +48,7 @@ class Act:
         self._demanded = resolved.rule.name
         auditor = self._session.audit
         if auditor is None:
-            raise AccessDenied(
-                f"{self._demanded} demands an audit record of every load, and none is kept here.",
-                code="no-audit-record",
-                subject=self._demanded,
-                hint="Open the vault with vault.open, and let MVAULT_AUDIT name where records last.",
-            )
+            raise _nothing_kept(resolved)
         if self._failure is None:
             try:
                 auditor.secure(self._session)
@@ -133,6 +127,27 @@ class Act:
             subject=str(self._demanded),
             hint="Correct that, then try again. MVAULT_AUDIT names where records go.",
         )
+
+
+def demand(act: Act | None, resolved: Resolved) -> None:
+    """Do step 1 for what is about to be read; where nobody records it, it must not be demanded.
+
+    Raises:
+        AccessDenied, Unavailable: `no-audit-record`.
+    """
+    if act is not None:
+        act.demand(resolved)
+    elif resolved.rule.require.audit:
+        raise _nothing_kept(resolved)
+
+
+def _nothing_kept(resolved: Resolved) -> AccessDenied:
+    return AccessDenied(
+        f"{resolved.rule.name} demands an audit record of every load, and none is kept here.",
+        code="no-audit-record",
+        subject=resolved.rule.name,
+        hint="Open the vault with vault.open, and let MVAULT_AUDIT name where records last.",
+    )
 
 
 def shown(session: "Session", record: AuditRecord) -> AuditRecord:

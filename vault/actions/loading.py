@@ -100,7 +100,8 @@ class LoadedPackage:
             Refused, NotFound, Unavailable, MissingLibrary.
         """
         if self._model is None:
-            self._model = self._load(self._model_entry(), self._options)
+            with self._watched():
+                self._model = self._load(self._model_entry(), self._options)
         return self._model
 
     @property
@@ -112,7 +113,8 @@ class LoadedPackage:
         """
         if self._artifacts is None:
             entries = self._artifact_entries()
-            self._package.unlock(entries)
+            with self._watched():
+                self._package.unlock(entries)
             self._artifacts = {_stem(entry): self._load(entry, {}) for entry in entries}
         return self._artifacts
 

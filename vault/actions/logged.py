@@ -15,6 +15,7 @@ from vault.core.audit_record import AuditRecord
 from vault.core.log_names import Log
 from vault.core.names import Digest, Environment
 from vault.core.policy import EnvironmentRule
+from vault.core.stages import Verified
 from vault.errors import AccessDenied, Conflict, VaultError
 from vault.ports import Store
 
@@ -73,6 +74,26 @@ def change(
             auditor.take(session, record)
         except VaultError:
             warnings.warn(f"It was done ({action}), and could not be recorded: {error.message}", stacklevel=4)
+
+
+def intent(session: Session, rule: EnvironmentRule, source: Verified) -> None:
+    """Log what is about to enter an environment that counts only what is in its log, before it does.
+
+    Raises:
+        Conflict, Refused, Unavailable: it was not recorded, and nothing was promoted.
+    """
+    if rule.require.log is None or session.audit is None:
+        return
+    record = auditing.begun(
+        session,
+        "promote",
+        None,
+        rule.name,
+        model=source.manifest.model,
+        version=source.manifest.version,
+        manifest=source.digest,
+    )
+    write(session, log_writers.log_of(rule.name), replace(record, evidence=source.digest))
 
 
 def write(session: Session, log: Log, record: AuditRecord) -> None:

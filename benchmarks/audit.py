@@ -28,10 +28,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from vault.audit import query
+from vault.audit import query, summary
 from vault.audit.index import AuditIndex, Mark
 from vault.audit.intake import Entry, Intake
 from vault.core import audit_record, names
@@ -274,7 +275,7 @@ def index(arguments: argparse.Namespace) -> None:
     print(f"{size / 1e6:,.0f} MB")
     worst = 0.0
     for name, asked in QUESTIONS.items():
-        times = timed(lambda asked=asked: query.page(built, asked), arguments.rounds)  # type: ignore[misc]
+        times = timed(partial(query.page, built, asked), arguments.rounds)
         found = query.count(built, asked)
         worst = max(worst, times[-1])
         plan = " / ".join(query.explained(built, asked))
@@ -284,6 +285,10 @@ def index(arguments: argparse.Namespace) -> None:
     command = ["grep", "-E", '"actor":"service-37".*"decision":"refuse"', str(lines)]
     lookups = subprocess.run(command, capture_output=True, check=False).stdout.count(b"\n")
     print(f"grep, a rare actor, refused: {1_000 * (time.perf_counter() - start):.0f} ms, {lookups} found")
+    for days in (1, 7, 365):
+        since, until = START + YEAR - days * 86_400, START + YEAR
+        times = timed(partial(summary.summarise, built, since=since, until=until), 3)
+        print(f"summary of the last {days:3} days: {statistics.median(times):,.0f} ms")
     built.close()
     shutil.rmtree(folder)
 

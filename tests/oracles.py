@@ -37,6 +37,15 @@ def program(name: str, debian_package: str) -> str:
     return found
 
 
+def debian_folder(path: Path, debian_package: str) -> Path:
+    """Return a folder of a Debian package, installing that if this user may."""
+    if not path.is_dir() and sys.platform == "linux" and shutil.which("apt-get") and os.geteuid() == 0:
+        _install("apt-get", "install", "-y", "--no-install-recommends", debian_package)
+    if not path.is_dir():
+        give_up(f"there is no {path} here; on Debian: apt-get install {debian_package}")
+    return path
+
+
 def module(name: str) -> ModuleType:
     """Return an independent Python implementation, which the extra `test` installs."""
     try:

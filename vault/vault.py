@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vault.actions.policy_reading import PolicyInForce
     from vault.actions.promote import Promotion
     from vault.actions.renewing import Renewal
+    from vault.actions.reviewing import Audit
     from vault.core.policy_analysis import Explanation, Holder
 
 Location = str | os.PathLike[str]
@@ -272,6 +273,13 @@ class Vault(ChannelVerbs):
         from vault.actions import listing
 
         return listing.show(self._session, reference_of(reference))
+
+    @property
+    def audit(self) -> "Audit":
+        """The audit logs, for whoever reviews them: `.log(…)`, `.verify()`, `.prove(…)` and more."""
+        from vault.actions.reviewing import Audit
+
+        return Audit(self._session, self._settings)
 
     # --- asking who may ---
 

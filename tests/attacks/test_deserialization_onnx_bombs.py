@@ -45,8 +45,8 @@ REPEATED: dict[str, Callable[[int], bytes]] = {
 }
 
 
-# Each refusal of another kind, and what takes longest before the limit of fields; the others: -m slow.
-QUICK = {"functions", "domains", "operators and domains", "dimensions", "opsets of many domains"}
+# Each refusal of another kind; the others, which reach the same limit of fields: pytest -m slow.
+QUICK = {"domains", "operators and domains", "dimensions", "opsets of many domains"}
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,9 @@ def test_it_writes_beside_the_file_and_says_what_comes_next(folder: Path, user: 
     assert "--force" in again.err
 
 
-def test_json_has_the_documented_shape(folder: Path, user: User) -> None:
-    answer = user.run("convert", "model.pkl", "--json")
-    assert answer.status == 0
-    same_shape(json.loads(answer.out), documented("mvault convert"))
-
-
-def test_a_hostile_pickle_ends_with_status_5(folder: Path, user: User) -> None:
+def test_a_hostile_pickle_ends_with_status_5_and_json_has_the_documented_shape(
+    folder: Path, user: User
+) -> None:
     (folder / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch marker'\ntR.")
     answer = user.run("convert", "evil.pkl")
     assert answer.status == 5
@@ -45,6 +41,7 @@ def test_a_hostile_pickle_ends_with_status_5(folder: Path, user: User) -> None:
     answer = user.run("convert", "evil.pkl", "--despite-dangers", "--json")
     assert (answer.status, sorted(entry.name for entry in folder.glob("mark*"))) == (0, [])
     assert json.loads(answer.out)["dangers"] == ["os.system"]
+    same_shape(json.loads(answer.out), documented("mvault convert"))
 
 
 def test_a_kernel_without_landlock_is_told(folder: Path, user: User, monkeypatch: pytest.MonkeyPatch) -> None:

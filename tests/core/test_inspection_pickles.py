@@ -5,15 +5,14 @@ import io
 import os
 import pickle
 import pickletools
-import zipfile
 from typing import Any
 
 import joblib
 import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
 
-from tests.core.archive_parts import zippedfrom sklearn.linear_model import LinearRegression
-
+from tests.core.archive_parts import zipped
 from vault.core import inspection, inspectors_pickle, limits, pickle_survey
 from vault.core.findings import Budget, Findings
 from vault.core.inspection import inspect_bytes
@@ -253,7 +252,7 @@ def test_the_pickle_in_an_array_of_objects_is_told() -> None:
 
 
 def test_a_pickle_behind_much_padding_is_found_in_a_file_of_any_name() -> None:
-    data = b"(" + b"I1\n" * 500_000 + b"lcos\nsystem\n(S'id'\ntR."
+    data = b"(" + b"I1\n" * 400_000 + b"lcos\nsystem\n(S'id'\ntR."
     for name in ("m.bin", "m.txt", "m"):
         found = inspect_bytes(name, data)
         assert (found.verdict, "os.system" in found.globals) == ("refused", True)

@@ -202,3 +202,14 @@ def test_pins_are_read_back_and_may_be_edited_by_hand() -> None:
     data = memory_format.encode_pins(pins)
     assert memory_format.parse_pins(data, "trusted.json") == pins
     assert memory_format.parse_pins(data.replace(b":{", b": {\n  ") + b"\n", "trusted.json") == pins
+
+
+def test_slots_that_were_collected_are_carried_over_to_what_is_merged() -> None:
+    """A client that loads ten thousand channels must not look at all of them for each one more."""
+    known = channels(churn=mark(1))
+    known.slots.update({"prod": {names.slot("main")}})
+    more = Memory(VAULT, channels={"prod/b/churn": mark(2), "dev/main/x": mark(1)})
+    merged = memory_format.merge(known, more)
+    assert merged.slots == {"prod": {"main", "b"}, "dev": {"main"}}
+    assert known.slots == {"prod": {"main"}}, "what others look at is left as it is"
+    assert memory_format.merge(channels(churn=mark(1)), more).slots == {}, "collected by who first asks"

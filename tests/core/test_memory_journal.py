@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vault.core import limits, memory_format, memory_journal, strict_json
+from vault.core import limits, memory_format, memory_journal, names, strict_json
 from vault.core.memory_format import Mark, Memory
 from vault.core.memory_journal import Stored
 from vault.core.strict_json import JSONValue
@@ -265,3 +265,13 @@ def test_the_lines_of_many_advances_cost_little_more_than_the_memory_itself() ->
         stored = added[1]
     assert 3 < anew < 30
     assert total < 10 * len(memory_format.encode(stored.memory))
+
+
+def test_slots_that_were_collected_are_carried_over_to_what_is_read() -> None:
+    first, begun = written(STEPS[0])
+    begun.memory.slots.update({"prod": {names.slot("main")}})
+    other = Memory(VAULT, channels={"prod/b/m1": Mark(1, 9, digest(9))})
+    added = memory_journal.line(begun, other, memory_format.merge(begun.memory, other))
+    assert added is not None
+    assert memory_journal.extend(begun, added[0], FILE).memory.slots == {"prod": {"main", "b"}}
+    assert memory_journal.parse(first + added[0], VAULT, FILE).memory.slots == {}

@@ -154,10 +154,18 @@ def test_rows_are_made_up_where_none_are_given_and_parity_is_weak(tmp_path: Path
     assert "sklearn.linear_model._logistic.LogisticRegression" in found.globals
 
 
-def test_what_predicts_nothing_is_converted_without_comparison(tmp_path: Path) -> None:
+def test_what_predicts_nothing_is_converted_without_comparison_and_overwrites_nothing_unless_told(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "bundle.pkl"
     path.write_bytes(pickle.dumps({"model": fitted("logistic"), "features": ["a", "b"]}))
-    found = vault.convert(path)
+    (tmp_path / "bundle.skops").write_bytes(b"mine")
+    with pytest.raises(Conflict):
+        vault.convert(path)
+    assert (tmp_path / "bundle.skops").read_bytes() == b"mine"
+    found = vault.convert(path, force=True)
+    assert len((tmp_path / "bundle.skops").read_bytes()) == found.size
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["bundle.pkl", "bundle.skops"]
     assert (found.sample, found.rows, found.weak) == ("none", 0, True)
     assert restored(found)["features"] == ["a", "b"]
 
@@ -184,26 +192,7 @@ def test_module_names_of_old_releases_are_found_and_parameters_that_came_later_g
     assert "LogisticRegression" in repr(found)
 
 
-def test_bytes_of_python_2_are_read(tmp_path: Path) -> None:
-    """Python 2 wrote the bytes of arrays as text."""
-    (tmp_path / "two.pkl").write_bytes(b"\x80\x02}q\x00U\x01aq\x01U\x02\xff\xfeq\x02s.")
-    found = vault.convert(tmp_path / "two.pkl")
-    assert restored(found) == {"a": "\xff\xfe"}
-
-
 # --- refusals ---
-
-
-def test_nothing_is_overwritten_unless_told(tmp_path: Path) -> None:
-    path = tmp_path / "model.pkl"
-    path.write_bytes(pickle.dumps({"a": 1}))
-    (tmp_path / "model.skops").write_bytes(b"mine")
-    with pytest.raises(Conflict):
-        vault.convert(path)
-    assert (tmp_path / "model.skops").read_bytes() == b"mine"
-    found = vault.convert(path, force=True)
-    assert len((tmp_path / "model.skops").read_bytes()) == found.size
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model.pkl", "model.skops"]
 
 
 def test_a_class_that_is_not_installed_is_named(tmp_path: Path) -> None:
@@ -296,12 +285,15 @@ def test_samples_are_read_from_every_kind_of_file(name: str, tmp_path: Path) -> 
     assert np.array_equal(np.asarray(sample_file.read(tmp_path / name)), rows)
 
 
-def test_the_callers_process_imports_no_machine_learning(tmp_path: Path) -> None:
+def test_bytes_of_python_2_are_read_and_the_callers_process_imports_no_machine_learning(
+    tmp_path: Path,
+) -> None:
+    """Python 2 wrote the bytes of arrays as text."""
     import subprocess
     import sys
 
-    path = tmp_path / "model.pkl"
-    path.write_bytes(pickle.dumps({"a": 1}))
+    path = tmp_path / "two.pkl"
+    path.write_bytes(b"\x80\x02}q\x00U\x01aq\x01U\x02\xff\xfeq\x02s.")
     program = (
         f"import sys, vault; vault.convert({str(path)!r})\n"
         "bad = {'pickle', 'joblib', 'sklearn', 'skops', 'onnx', 'onnxruntime', 'scipy'} & set(sys.modules)\n"
@@ -312,6 +304,8 @@ def test_the_callers_process_imports_no_machine_learning(tmp_path: Path) -> None
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
     )
     assert set(ended.stdout.strip("[]\n").replace("'", "").split(", ")) <= {"", "pickle"}
+    content = memoryview((tmp_path / "two.skops").read_bytes())
+    assert skops.restore(content, frozenset(), subject="it") == {"a": "\xff\xfe"}
 
 
 def test_a_pickle_is_loaded_in_no_process_that_can_write(tmp_path: Path) -> None:

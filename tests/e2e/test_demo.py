@@ -21,9 +21,37 @@ def run_as_json(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]
     return status, document
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """Train one model instead of five."""
+    model = next(train.train())
+    monkeypatch.setattr(train, "train", lambda: iter([model]))
+    return model
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *chosen: Attack) -> None:
+    monkeypatch.setattr(attacks, "ATTACKS", chosen)
+
+
+@pytest.mark.usefixtures("small")
+def test_some_of_the_demo_passes_and_leaves_nothing_behind(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, attacks.ATTACKS[0], attacks.ATTACKS[9])
+    check_the_story(capsys, tmp_path, monkeypatch, promises=5)
+
+
+@pytest.mark.slow
 def test_the_whole_demo_passes_and_leaves_nothing_behind(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    check_the_story(capsys, tmp_path, monkeypatch, promises=10)
+
+
+def check_the_story(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, promises: int
+) -> None:
+    """Run the demo; hold its story to the attacks there are, and `promises` beside them."""
     home = tmp_path / "home"
     home.mkdir()
     temporary = tmp_path / "tmp"
@@ -41,7 +69,7 @@ def test_the_whole_demo_passes_and_leaves_nothing_behind(
     assert "\x1b" not in told, "no colours where nobody is looking"
     seconds = int(re.search(r"Everything went as promised: (\d+) checks in (\d+) s", told)[2])  # type: ignore[index]
     assert seconds < 120, "60 on two idle cores; tests run beside one another"
-    assert told.count("  ok\n") == len(attacks.ATTACKS) + 10
+    assert told.count("  ok\n") == len(attacks.ATTACKS) + promises
     for code in {attack.code for attack in attacks.ATTACKS if attack.code}:
         assert re.search(rf"refused +{code}", told), code
     assert list(home.iterdir()) == [], "nor do the libraries leave anything: no telemetry"
@@ -58,20 +86,8 @@ def test_the_attacks_cover_what_the_issue_lists() -> None:
     assert len({attack.title for attack in attacks.ATTACKS}) == len(attacks.ATTACKS) == 18
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Trained:
-    """Train one model instead of five."""
-    model = next(train.train())
-    monkeypatch.setattr(train, "train", lambda: iter([model]))
-    return model
-
-
 def nothing(stage: Stage) -> None:
     """Leave the storage as it is."""
-
-
-def only(monkeypatch: pytest.MonkeyPatch, *chosen: Attack) -> None:
-    monkeypatch.setattr(attacks, "ATTACKS", chosen)
 
 
 def test_whatever_goes_otherwise_is_named(
@@ -125,7 +141,10 @@ def test_bytes_that_are_not_put_back_fail_the_demo_and_the_folder_is_kept_on_req
     assert main.run(keep=True) == 1
     told = capsys.readouterr().out
     _, _, broken = told.partition("Not everything went as promised")
-    assert [line.partition(":")[0].strip() for line in broken.splitlines()[1:]] == ["mvault check", "churn@prod"]
+    assert [line.partition(":")[0].strip() for line in broken.splitlines()[1:]] == [
+        "mvault check",
+        "churn@prod",
+    ]
     (folder,) = tmp_path.glob("mvault-demo-*")
     assert str(folder) in told
     monkeypatch.setenv("MVAULT_CONFIG_DIR", str(folder / "owner" / "config"))

@@ -21,7 +21,7 @@ from tests.logs import (
     tree,
     writer,
 )
-from vault.audit import cosigning
+from vault.audit import cosigning, proving
 from vault.audit.proving import Prover
 from vault.core import limits, log_keys, log_proof, merkle, note
 from vault.core.log_chain import Head
@@ -251,6 +251,50 @@ def test_a_witness_remembers_before_its_signature_is_seen() -> None:
     with pytest.raises(Conflict):
         wes.look(store)
     assert cosigning.sizes(store, PROD_LOG) == []
+
+
+def test_a_commit_that_changes_while_it_is_witnessed_is_not_cosigned() -> None:
+    store = built(3)
+    other = commit(tree(numbered(0, 1)), numbered(1, 5), "bob")
+
+    class Changing:
+        """Gives another commit of a writer when it is read for the second time."""
+
+        reads = 0
+
+        def __getattr__(self, name: str) -> Callable[..., object]:
+            found: Callable[..., object] = getattr(store, name)
+            return found
+
+        def read(self, name: str, *, limit: int) -> bytes:
+            self.reads += name == PROD_LOG.commit(1)
+            return other if self.reads == 2 else store.read(name, limit=limit)
+
+    wes = Witness()
+    with pytest.raises(Conflict, match="changed"):
+        wes.look(Changing())  # type: ignore[arg-type]
+    assert (wes.known, cosigning.sizes(store, PROD_LOG)) == (None, [])
+
+
+def test_a_squatted_name_of_a_cosignature_is_told() -> None:
+    store = built(3)
+    Witness().look(store)
+    name = next(name for name in store.objects if "/cosigned/" in name)
+    store.objects[name] = b"garbage"
+    with pytest.raises(Conflict):
+        Witness().look(store)
+    wes = Witness()
+    wes.time += 1
+    wes.look(store)
+    assert len(cosigning.cosigners(store, PROD_LOG, policy(), head(3))) == 1
+
+
+def test_the_tiles_that_a_prover_keeps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proving, "_KEPT_TILES", 1)
+    asked = prover(built(600))
+    for index in (0, 300, 599):
+        assert asked.entry(index) == numbered(index, 1)[0]
+    assert len(asked._tiles) == 1
 
 
 def test_an_empty_log_is_not_cosigned() -> None:

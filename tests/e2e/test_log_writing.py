@@ -516,3 +516,139 @@ def test_a_store_that_fails_leaves_the_log_whole(verb: str) -> None:
             done += 1
         assert everything(store) == numbered(0, done)
         assert state(store).skipped == ()
+
+
+def test_a_writer_that_is_always_slower_says_so() -> None:
+    store = MemoryStore()
+    bob, count = writer(store, "bob"), 0
+
+    class Slow:
+        """Lets somebody else append before each commit of ours."""
+
+        def __getattr__(self, name: str) -> Callable[..., object]:
+            found: Callable[..., object] = getattr(store, name)
+            return found
+
+        def create(self, name: str, *, size: int | None = None) -> object:
+            nonlocal count
+            if "/commit/" in name:
+                bob.append(numbered(count, 1), derive=False)
+                count += 1
+            return store.create(name, size=size)
+
+    slow = LogWriter(Slow(), PROD_LOG, policy(), log_key("ann"), certificate("ann"))  # type: ignore[arg-type]
+    with pytest.raises(Conflict, match="always faster"):
+        slow.append([b"mine"])
+    assert b"mine" not in everything(store)
+    assert len(everything(store)) == count
+
+
+def test_a_store_that_refuses_the_checkpoint_file_is_tried_again() -> None:
+    store = MemoryStore()
+    faulty = FaultyStore(store, on("create", Fault.DENIED, name="*/checkpoint", nth=None))
+    ann = LogWriter(faulty, PROD_LOG, policy(), log_key("ann"), certificate("ann"))
+    ann.append(numbered(0, 3))
+    assert not ann.derive()
+    assert writer(store).append(numbered(3, 1)).first == 3
+    assert PROD_LOG.checkpoint in store.objects
+
+
+def test_a_writer_that_has_only_looked_writes_the_tiles_that_are_missing() -> None:
+    store = MemoryStore()
+    head = writer(store).append(numbered(0, 3), derive=False).head
+    bob = LogWriter(store, PROD_LOG, policy(), log_key("bob"), certificate("bob"), known=head)
+    bob.read()
+    assert bob.derive()
+    assert stored_tiles(store) == expected_tiles(PROD_LOG, numbered(0, 3))
+    told = note.parse(store.objects[PROD_LOG.checkpoint], "it")
+    assert note.verify_checkpoint(told, ORIGIN, log_key("ann").public, "it").size == 3
+    store.objects[PROD_LOG.commit(1)] = b"garbage"
+    assert not LogWriter(store, PROD_LOG, policy(), log_key("bob"), certificate("bob"), known=head).derive()
+
+
+def test_tiles_that_are_full_by_now_serve_a_writer_who_knows_less() -> None:
+    store = MemoryStore()
+    writer(store).append(numbered(0, 250))
+    link = state(store).newest
+    writer(store).append(numbered(250, 100))
+    assert PROD_LOG.tile(0, 0, 250) not in store.objects
+    found = tiles.Tiles.resume(store, PROD_LOG, link)
+    assert found is not None
+    assert found.edge.size == 250
+    del store.objects[PROD_LOG.bundle(0)]
+    assert tiles.Tiles.resume(store, PROD_LOG, link) is None
+    store.objects[PROD_LOG.bundle(0)] = log_commit.encode_entries([b"other"] * 256)
+    assert tiles.Tiles.resume(store, PROD_LOG, link) is None
+
+
+@pytest.mark.parametrize("size", [256, 512, 4_096])
+def test_a_writer_goes_on_where_every_tile_is_full(size: int) -> None:
+    store = MemoryStore()
+    writer(store).append(numbered(0, size))
+    writer(store).append(numbered(size, 1))
+    assert stored_tiles(store) == expected_tiles(PROD_LOG, numbered(0, size + 1))
+
+
+def test_tiles_are_not_walked_back_to_over_commits_that_do_not_fit() -> None:
+    for damage in ("gone", "garbage", "another"):
+        store = MemoryStore()
+        for at in range(3):
+            writer(store).append(numbered(at, 1), derive=False)
+        link = state(store).newest
+        store.objects = {name: data for name, data in store.objects.items() if "/commit/" in name}
+        if damage == "gone":
+            del store.objects[PROD_LOG.commit(3)]
+        elif damage == "garbage":
+            store.objects[PROD_LOG.commit(2)] = b"garbage"
+        else:
+            store.objects[PROD_LOG.commit(2)] = commit(merkle.EMPTY, [b"x", b"y"])
+        assert tiles.recover(store, PROD_LOG, link) is None
+
+
+def test_a_proof_is_only_of_what_was_appended() -> None:
+    done = writer(MemoryStore()).append(numbered(0, 2))
+    assert done.proof(-1) == done.proof(1)
+    with pytest.raises(IndexError):
+        done.proof(2)
+    with pytest.raises(LookupError, match="not needed"):
+        done._node(9, 9)
+
+
+def test_listings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    writer(store).append(numbered(0, 1))
+    for number in (2, 3):
+        squat(store, PROD_LOG.commit(number))
+    monkeypatch.setattr(limits, "LISTED_NAMES", 2)
+    with pytest.raises(Unavailable, match="too many"):
+        reader(store).read()
+
+
+class Changing:
+    """A store whose commit 2 is another object, or gone, when it is read for the second time."""
+
+    def __init__(self, store: MemoryStore, then: bytes | None) -> None:
+        self.store, self.then, self.reads = store, then, 0
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        found: Callable[..., object] = getattr(self.store, name)
+        return found
+
+    def read(self, name: str, *, limit: int) -> bytes:
+        if name == PROD_LOG.commit(2):
+            self.reads += 1
+            if self.reads == 2 and self.then is None:
+                self.store.delete(name)
+            elif self.reads == 2 and self.then is not None:
+                return self.then
+        return self.store.read(name, limit=limit)
+
+
+@pytest.mark.parametrize("then", [None, commit(tree(numbered(0, 1)), numbered(5, 2), "eve")])
+def test_commits_that_change_while_they_are_read_are_unavailable(then: bytes | None) -> None:
+    store = MemoryStore()
+    writer(store).append(numbered(0, 1))
+    squat(store, PROD_LOG.commit(2), commit(tree(numbered(0, 1)), numbered(1, 2), "eve"))
+    squat(store, PROD_LOG.commit(3), commit(tree(numbered(0, 3)), numbered(3, 1)))
+    with pytest.raises(Unavailable):
+        LogReader(Changing(store, then), PROD_LOG, policy()).read(lambda read: None)  # type: ignore[arg-type]

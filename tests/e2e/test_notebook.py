@@ -69,6 +69,7 @@ def notebook(tmp_path: Path) -> Iterator[Notebook]:
         opened.close()
 
 
+@pytest.mark.slow
 def test_the_ten_minute_start_works_in_a_notebook_and_asks_for_the_passphrase_once_a_process(
     notebook: Notebook,
 ) -> None:

@@ -215,3 +215,11 @@ def test_a_retired_key_keeps_its_until_and_is_shown(vault: User) -> None:
     assert sorted(entry["state"] for entry in answer["keys"]) == ["counts", "retired"]
     told = ok(vault.run("policy", "explain", "load", "churn@prod", "--as", "web")).out
     assert f"sha256:{old[:16]}… retired: counts for what log.example/churn had at 7" in told
+
+
+def test_a_draft_of_a_root_says_who_would_hold_it(vault: User) -> None:
+    ok(vault.run("root", "draft", "--holder=anna", "--holder=ben", "--threshold", "1", "-o", "next.json"))
+    drafts = [path.name for path in sorted(vault.folder.glob("*next.json"))]
+    told = ok(vault.run("policy", "sign", *drafts))
+    assert "Root 3 takes 1 of 2: anna, ben. Root 2 takes 2 of 3: anna, ben, cleo." in told.err
+    assert "Nothing changes" not in told.err

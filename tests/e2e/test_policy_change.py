@@ -134,3 +134,17 @@ def test_progress_is_told_for_every_place(built: Built) -> None:
     policy_reading.stopped(session, replace(built.policy, version=built.policy.version + 1))
     assert told == [(number, len(told)) for number in range(1, len(told) + 1)]
     assert len(told) == 3
+
+
+def test_what_publishing_alone_made_loadable_stops_for_a_reason_that_is_told(built: Built) -> None:
+    """In dev there is no record whose reason could be told: it is the version's own."""
+
+    def strict(before: Policy) -> Policy:
+        dev = before.environments[builders.DEV]
+        asked = replace(dev.require, max_age_days=9)
+        return replace(before, environments={**before.environments, dev.name: replace(dev, require=asked)})
+
+    assert "may not publish" in stopped(built, member("dora", without_roles))["churn@dev"].reason
+    assert "no signer" not in stopped(built, member("dora", keyless))["churn@dev"].reason
+    told = stopped(built, strict)["churn@dev"].reason
+    assert told == "publishing would not be enough in dev, and nobody promoted it"

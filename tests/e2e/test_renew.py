@@ -119,7 +119,12 @@ def test_a_vault_that_asks_for_no_heads_has_nothing_to_renew(user: User) -> None
     answer = user.run("renew")
     assert (answer.status, answer.out) == (0, "")
     assert "nothing to renew" in answer.err
-    assert json.loads(user.run("renew", "--json").out) == {"heads": [], "due": [], "planned": [], "problem": None}
+    assert json.loads(user.run("renew", "--json").out) == {
+        "heads": [],
+        "due": [],
+        "planned": [],
+        "problem": None,
+    }
 
 
 def test_heads_lie_where_the_format_says(strict: User) -> None:
@@ -127,3 +132,11 @@ def test_heads_lie_where_the_format_says(strict: User) -> None:
     envelope = json.loads(Path(strict.folder, "models/trust/heads/prod/000001.json").read_bytes())
     assert envelope["payloadType"] == "application/vnd.mvault.heads.v1+json"
     assert os.path.getsize(strict.folder / "models/trust/heads/prod/000001.json") < 4_096
+
+
+def test_the_next_step_that_a_push_names_is_one_that_the_policy_has(user: User) -> None:  # noqa: F811
+    made = user.run("init", "models/", "--team", "--no-passphrase", "--recipient", "x25519")
+    assert made.status == 0, made.err
+    user.write("model.json", "[1]")
+    answer = user.run("push", "churn", "model.json")
+    assert "mvault promote churn:1 --env staging" in answer.err

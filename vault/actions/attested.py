@@ -86,9 +86,11 @@ def recall(session: Session, resolved: Resolved, model: Model, among: Slots) -> 
 def _slots(remembered: Memory, environment: Environment) -> Collection[Slot]:
     """Give the slots of an environment in which any channel is remembered, even where no folder is left."""
     if not remembered.slots:
+        found: dict[str, set[Slot]] = {}
         for key in remembered.channels:
             place, slot, _ = key.split("/", 2)
-            remembered.slots.setdefault(place, set()).add(Slot(slot))
+            found.setdefault(place, set()).add(Slot(slot))
+        remembered.slots.update(found)  # in one step: other threads take what is there for all of them
     return remembered.slots.get(environment, ())
 
 

@@ -90,6 +90,11 @@ class _Examination:
     def run(self) -> Iterator[Finding]:
         """Look at one thing after another; without trust documents there is nothing more to look at."""
         yield Finding(OK, "vault", f"{self._session.store.location} is trusted here")
+        yield Finding(
+            OK,
+            "store",
+            "It can be read. Whether you may write to it was not tried: a look leaves nothing behind",
+        )
         yield from self._guarded("memory", self._memory)
         broken = False
         for finding in self._guarded("trust", self._trust):

@@ -10,6 +10,7 @@ from vault.core import admission, names, policy
 from vault.core.channels import Slots
 from vault.core.in_force import Channel, Signed
 from vault.core.names import Digest, Environment, Model, Principal, Reference, Version
+from vault.core.policy import Member
 from vault.core.stages import Resolved, Target, Verified
 from vault.errors import NotFound, Refused, Rollback
 
@@ -52,17 +53,36 @@ def pending(session: Session, *, mine: bool = False) -> list[Wait]:
         member = session.trust().policy.holder(Digest(session.identity.key_id))
         who = None if member is None else member.name
     found = []
+    able: dict[tuple[Digest, Environment], tuple[Member, ...]] = {}
     for model in models(session):
         for environment in session.trust().policy.environments:
+            resolved = session.resolve(environment)
+            place = (resolved.context.policy_id.digest, environment)
+            if place not in able:
+                able[place] = _able(resolved)
             found += [
-                entry for entry in _waiting(session, model, environment) if not mine or who in entry.waiting
+                entry
+                for entry in _waiting(session, resolved, model, able[place])
+                if not mine or who in entry.waiting
             ]
     return found
 
 
-def _waiting(session: Session, model: Model, environment: Environment) -> Iterator[Wait]:
-    resolved = session.resolve(environment)
-    promoters = _promoters(resolved, model)
+def _able(resolved: Resolved) -> tuple[Member, ...]:
+    """Give who may promote any model at all to an environment, holding a key that counts."""
+    current = resolved.context.policy
+    keys = current.counting_keys()
+    return tuple(
+        member
+        for member in current.members.values()
+        if any(policy.grants(current, member.name, "promote", resolved.rule.name))
+        and any(key.key_id in keys for key in member.keys)
+    )
+
+
+def _waiting(session: Session, resolved: Resolved, model: Model, able: tuple[Member, ...]) -> Iterator[Wait]:
+    environment = resolved.rule.name
+    promoters = _promoters(resolved, model, able)
     if not promoters:
         return
     anybody = resolving.anybody(resolved, model)
@@ -103,18 +123,19 @@ def _replacing(wait: Wait, current: Version | None) -> Wait:
     )
 
 
-def _promoters(resolved: Resolved, model: Model) -> dict[Principal, tuple[Environment, ...]]:
-    """Give who may promote a model to an environment, holding a key that counts, and from where."""
+def _promoters(
+    resolved: Resolved, model: Model, able: tuple[Member, ...]
+) -> dict[Principal, tuple[Environment, ...]]:
+    """Give those of the able who may promote this model to an environment, and from where."""
     current = resolved.context.policy
-    keys = current.counting_keys()
     found = {}
-    for member in current.members.values():
+    for member in able:
         sources = policy.sources(current, member.name, model, resolved.rule.name)
-        able = tuple(
+        places = tuple(
             place for place in sources if policy.decide(current, member.name, "load", model, place).allowed
         )
-        if able and any(key.key_id in keys for key in member.keys):
-            found[member.name] = able
+        if places:
+            found[member.name] = places
     return found
 
 

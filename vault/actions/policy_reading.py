@@ -8,7 +8,7 @@ from vault import policyfile
 from vault.actions import checking, lapsing, resolving, supposing
 from vault.actions.init import OWNER
 from vault.actions.session import Session
-from vault.core import admission, names, policy_analysis, policy_check, policy_diff, policy_view
+from vault.core import admission, names, policy, policy_analysis, policy_check, policy_diff, policy_view
 from vault.core.in_force import Channel
 from vault.core.names import Digest, Environment, Model, Principal, Reference, Version
 from vault.core.policy import Policy
@@ -89,6 +89,14 @@ class PolicyInForce:
                 hint="Ask the vault's owner to add it, or ask about somebody by name: --as NAME",
             )
         return member.name
+
+    def onward(self, model: Model, source: str) -> Environment | None:
+        """Give the first environment into which anybody may promote a model from another one."""
+        current = self._session.trust().policy
+        for name in current.environments:
+            if any(source in policy.sources(current, who, model, name) for who in current.members):
+                return name
+        return None
 
     def who_can(self, action: str, model: Model, environment: Environment) -> tuple[Holder, ...]:
         """List who may do something."""

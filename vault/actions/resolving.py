@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
-from vault.actions import attested, chain, objects
+from vault.actions import attested, auditing, chain, objects
 from vault.actions.auditing import Act
 from vault.actions.session import Observation, Session
 from vault.core import admission, channels, envelope, in_force, layout, limits, memory_format, names
@@ -43,8 +43,7 @@ def find(session: Session, reference: Reference, action: str, act: Act | None = 
         NotFound, Unavailable, NoUsableKey.
     """
     resolved = session.resolve(environment_of(session, reference))
-    if act is not None:
-        act.demand(resolved)
+    auditing.demand(act, resolved)
     authorised = admission.authorise(resolved, Digest(session.identity.key_id), action, reference.model)
     try:
         found = find_authorised(session, authorised, reference)

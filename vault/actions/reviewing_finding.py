@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from vault.actions import logged, objects, resolving, reviewing_verifying
+from vault.actions import logged, objects, resolving, reviewing_logs, reviewing_proofs
 from vault.actions.reviewing_indexing import Indexed
 from vault.actions.session import Session
 from vault.arguments import given, reference_of
@@ -194,7 +194,7 @@ def evidence(session: Session, row: "Row") -> Evidence:
 
 
 def _document(session: Session, record: AuditRecord) -> str | None:
-    """Name the object that holds the signed document which a record is evidence of; None if it is not there."""
+    """Name the object that holds the signed document behind a record; None if it is not there."""
     if record.evidence is None:
         return None
     for kind, name in _places(session, record):
@@ -264,6 +264,7 @@ class Proved:
     size: int
     root: bytes
     witnesses: tuple[str, ...]
+    key: str  # the verifier key of the log, by which other programs check the proof
 
 
 def prove(session: Session, indexed: Indexed, what: str, *, witnesses: int = 0) -> Proved:
@@ -281,7 +282,7 @@ def prove(session: Session, indexed: Indexed, what: str, *, witnesses: int = 0) 
     row, _ = one(indexed, what)
     log = log_names.parse(row.log)
     rules = session.trust().policy
-    known = reviewing_verifying.remembered(session).get(row.log)
+    known = reviewing_logs.remembered(session).get(row.log)
     entry = evidence(session, row).entry
     prover = proving.Prover(session.store, log, rules, known=known)
     try:
@@ -300,4 +301,5 @@ def prove(session: Session, indexed: Indexed, what: str, *, witnesses: int = 0) 
         checkpoint.size,
         checkpoint.root,
         tuple(entry.witness for entry in counted),
+        reviewing_proofs.verifier_key(proof.note, rules, log) or "",
     )

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vault.actions import log_writers, reviewing_verifying
+from vault.actions import log_writers, reviewing_logs
 from vault.actions.session import Session
 from vault.core.log_chain import Head
 from vault.core.log_names import Log
-from vault.errors import LogInconsistent, Unavailable, VaultError
+from vault.errors import LogInconsistent, Refused, Unavailable, VaultError
 
 if TYPE_CHECKING:
     from vault.audit.index import AuditIndex
@@ -58,27 +58,46 @@ class Indexed:
                 self._index = AuditIndex(None)
         return self._index
 
-    def refresh(self) -> int:
+    def refresh(self, *, remember: bool = True) -> int:
         """Take in what the logs have that the index has not; give how many entries came.
 
-        What does not hold, or cannot be read, is in `troubles`, and no reason to show nothing.
+        Their heads are remembered unless `remember` is false: who is about to verify
+        them must not have his own first look for a memory. What does not hold, or
+        cannot be read, is in `troubles`, and no reason to show nothing.
 
         Raises:
             Unavailable: the store, or the index, cannot be used at all.
             Refused: the trust documents do not verify.
         """
+        try:
+            return self._refresh(remember)
+        except Refused as refusal:
+            if refusal.code != "memory-damaged" or self._index is None:
+                raise
+        self._index.clear()  # it is no evidence, and made again from the logs
+        return self._refresh(remember)
+
+    def _refresh(self, remember: bool) -> int:
         self.troubles.clear()
         added = 0
-        known = reviewing_verifying.remembered(self.session)
-        for log in reviewing_verifying.all_logs(self.session):
+        known = reviewing_logs.remembered(self.session)
+        for log in reviewing_logs.all_logs(self.session):
             try:
-                added += self._extend(log, known.get(str(log)))
+                added += self._extend(log, known.get(str(log)), remember)
             except (LogInconsistent, Unavailable) as error:
                 self.troubles[str(log)] = error
         self.index.ready()
         return added
 
-    def _extend(self, log: Log, known: Head | None) -> int:
+    def has_outcome(self, record_id: bytes) -> bool:
+        """Tell whether the index has the outcome of an attempt.
+
+        Raises:
+            Unavailable, Refused: the index cannot be read.
+        """
+        return bool(self.index.rows("SELECT 1 FROM entries WHERE of = ? LIMIT 1", (record_id,)))
+
+    def _extend(self, log: Log, known: Head | None, remember: bool) -> int:
         """Bring one log up to date.
 
         Raises:
@@ -93,15 +112,16 @@ class Indexed:
         if start is not None and not new:
             return 0
         try:
-            return self._read(log, known, start, len(new))
-        except LogInconsistent:
+            return self._read(log, known, start, len(new), remember)
+        except LogInconsistent as error:
             if start is None or (known is not None and known.size >= start.size):
                 raise
-        # The root holders have begun a new era, so that nothing is remembered of what the index has.
+            # In a new era nothing is remembered of what the index has; still it is told.
+            self.troubles[str(log)] = error
         self.index.forget(str(log))
-        return self._read(log, known, None, len(new))
+        return self._read(log, known, None, len(new), remember)
 
-    def _read(self, log: Log, known: Head | None, start: Head | None, total: int) -> int:
+    def _read(self, log: Log, known: Head | None, start: Head | None, total: int, remember: bool) -> int:
         from vault.audit import reading
 
         session = self.session
@@ -117,7 +137,7 @@ class Indexed:
         reader = reading.LogReader(session.store, log, session.trust().policy, known=known)
         state = reader.read(take, start=start)
         batch.flush()
-        if state.head.size and state.head != known:
+        if remember and state.head.size and state.head != known:
             log_writers.remember(session, log, state.head)
         return batch.added
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from vault.actions.session import Session
-from vault.core import audit_record, log_names, log_proof, log_witness, merkle, note
+from vault.core import audit_record, log_keys, log_names, log_proof, log_witness, merkle, note
 from vault.core.audit_record import AuditRecord
 from vault.core.log_proof import Proof
 from vault.core.names import Principal
+from vault.core.note import Note
+from vault.core.policy import Policy
 from vault.errors import DigestMismatch, LogInconsistent, Malformed, Refused
 
 POLICY: Final = "the policy of the vault"
@@ -37,6 +39,7 @@ class Checked:
     writer: Principal | None  # known by a policy alone
     witnesses: tuple[str, ...]
     rests_on: str
+    key: str  # the verifier key of the log, by which other programs check the proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,22 @@ def check(session: Session, proof: Proof, *, witnesses: int = 0) -> Checked:
         writer=proven.writer,
         witnesses=tuple(entry.witness for entry in counted),
         rests_on=POLICY,
+        key=verifier_key(proof.note, policy, log) or "",
     )
+
+
+def verifier_key(found: Note, policy: Policy, log: log_names.Log) -> str | None:
+    """Give the key that signed a checkpoint, as other programs take it; None if the policy knows none."""
+    name = log_names.origin(policy.vault, log)
+    for certificate in log_keys.certificates(found, name):
+        try:
+            who = log_keys.verify(certificate, policy, log, log_keys.LOG, name)
+            note.verify_checkpoint(found, name, who.key, name)
+        except Refused:
+            continue
+        if who.principal is not None:
+            return note.verifier_key(name, note.ED25519, who.key)
+    return None
 
 
 def check_with_keys(proof: Proof, keys: Sequence[VerifierKey], *, witnesses: int = 0) -> Checked:
@@ -143,6 +161,7 @@ def check_with_keys(proof: Proof, keys: Sequence[VerifierKey], *, witnesses: int
         writer=None,
         witnesses=tuple(cosigned),
         rests_on=GIVEN_KEY,
+        key=note.verifier_key(of_log[0].name, note.ED25519, of_log[0].public),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault.actions import identities, reviewing_verifying
+from vault.actions import identities, reviewing_logs
 from vault.actions.auditor import KEY_DIGITS
 from vault.actions.reviewing_indexing import FOLDER, Indexed
 from vault.actions.session import Session
@@ -88,7 +88,7 @@ def _logs(session: Session, indexed: Indexed) -> Iterator[LogStatus]:
     from vault.audit.index import Mark
 
     marks = indexed.index.marks()
-    for log in reviewing_verifying.all_logs(session):
+    for log in reviewing_logs.all_logs(session):
         mark = marks.get(str(log), Mark(0, b"", 0))
         rows = query.page(indexed.index, query.Filter(log=(str(log),)), most=1).rows
         record = rows[0].record if rows else None
@@ -205,7 +205,7 @@ class Repaired:
 
 
 def repair(session: Session) -> Repaired:
-    """Move this identity's waiting records into its log, and write again what tiles and checkpoints are wrong.
+    """Move this identity's waiting records into its log, and write wrong tiles and checkpoints again.
 
     Raises:
         Refused, Unavailable: the trust documents do not verify, or the store cannot be listed.
@@ -219,7 +219,7 @@ def repair(session: Session) -> Repaired:
         troubles.append(("waiting records", str(error)))
     written = {}
     policy = session.trust().policy
-    known = reviewing_verifying.remembered(session)
+    known = reviewing_logs.remembered(session)
     found = reading.logs(session.store)
     for done, log in enumerate(found, 1):
         session.progress(done, len(found), f"copies of {log}")

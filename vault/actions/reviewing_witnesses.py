@@ -41,8 +41,8 @@ def look(session: Session, log: Log, history: Mapping[int, bytes], newest: Link)
                 best, who = size, names
     if best:
         later = newest.size - best
-        rest = f"; the {later:,} after them not yet" if later else ""
-        yield OK, f"{', '.join(who)} cosigned its first {best:,} entries{rest}.", ""
+        rest = f", and nobody yet the {later:,} after that" if later else ""
+        yield OK, f"{', '.join(who)} cosigned it at size {best:,}{rest}.", ""
     elif wanted is not None:
         text = f"{log.environment} asks for {wanted} witnesses, and no entry has them yet."
         yield NOTE, f"{text} Let one run: mvault audit witness", "not-witnessed"
@@ -61,7 +61,5 @@ def _wanted(session: Session, log: Log) -> int | None:
 def _other(size: int, who: Sequence[Principal], newest: Link) -> str:
     names = ", ".join(who)
     if size > newest.size:
-        return (
-            f"{names} cosigned {size:,} entries, and the store offers {newest.size:,}: its end was cut off."
-        )
-    return f"{names} cosigned another history of its first {size:,} entries, so two are about."
+        return f"{names} cosigned it at size {size:,}, and the store offers {newest.size:,}: its end is cut."
+    return f"{names} cosigned another history of it at size {size:,}, so two are about."

@@ -52,10 +52,14 @@ class Team:
         """What to do about a root that one stolen or lost key can undo; None where there is enough."""
         if self.threshold >= ENOUGH[0] and self.holders >= ENOUGH[1]:
             return None
+        more = (
+            ""
+            if self.holders >= ENOUGH[1]
+            else "Add holders: mvault team add NAME=FILE --root-holder, then: "
+        )
         return (
             f"The root takes {self.threshold} of {self.holders}. Below 2 of 3, one stolen key can do "
-            "everything, or one lost key ends every change. Add holders: mvault team add NAME=FILE "
-            "--root-holder, then: mvault root draft --threshold 2"
+            f"everything, or one lost key ends every change. {more}mvault root draft --threshold 2"
         )
 
 

@@ -13,13 +13,17 @@ WORDS: Final = (
     *("version", "manifest", "policy", "evidence", "subject", "host"),
 )
 TALLIED: Final = ("action", "decision", "outcome", "code", "actor", "environment", "model")
+# What is new about an actor when it is seen for the first time; `hour` is that of the day, UTC.
+FIRSTS: Final = ("actor", "key", "host", "model", "environment", "action")
+HOUR: Final = "hour"
 FILTERED: Final = (*TALLIED, "log")
 
 _SCHEMA: Final = 1
 _APPLICATION: Final = 0x6D764149  # "mvAI"
 
+# A column called `name` is what Datasette shows in place of the number that refers to its row.
 _TABLES: Final = f"""
-CREATE TABLE words(number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE words(number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE logs(
   number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
   size INTEGER NOT NULL, root BLOB NOT NULL, top INTEGER NOT NULL
@@ -32,11 +36,15 @@ CREATE TABLE entries(
 CREATE TABLE tallies(
   field TEXT NOT NULL, word INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY(field, word)
 ) WITHOUT ROWID;
+CREATE TABLE firsts(
+  actor INTEGER NOT NULL, field TEXT NOT NULL, value INTEGER NOT NULL, time INTEGER NOT NULL,
+  PRIMARY KEY(actor, field, value)
+) WITHOUT ROWID;
 CREATE VIEW records AS SELECT
   entries.row AS row, logs.name AS log, entries.top AS "commit", position,
   strftime('%Y-%m-%dT%H:%M:%SZ', time, 'unixepoch') AS time,
   lower(hex(id)) AS id, lower(hex(of)) AS of, seq,
-  {", ".join(f"(SELECT text FROM words WHERE number = {name}) AS {name}" for name in WORDS)}
+  {", ".join(f"(SELECT name FROM words WHERE number = {name}) AS {name}" for name in WORDS)}
 FROM entries JOIN logs ON logs.number = entries.log;
 PRAGMA application_id={_APPLICATION};
 PRAGMA user_version={_SCHEMA}

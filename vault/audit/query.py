@@ -168,6 +168,18 @@ def find(index: AuditIndex, record_id: str) -> tuple[Row, ...]:
     return tuple(kin[row] for row in sorted(kin))
 
 
+def given(index: AuditIndex, rows: Sequence[int]) -> tuple[Row, ...]:
+    """Give rows by their numbers, in that order; at most 1,000.
+
+    Raises:
+        Unavailable: the index cannot be read now.
+        Refused: `memory-damaged`.
+    """
+    wanted = f"row IN ({', '.join(str(int(row)) for row in rows[:_INLINE])})"
+    found = {row.row: row for row in _rows(index, _select("", [wanted]), [])}
+    return tuple(found[row] for row in rows if row in found)
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """A way to answer: the index to walk, conditions, and what is bound to them."""
@@ -229,7 +241,7 @@ def _source(field: str, texts: Sequence[str]) -> tuple[str, str, list[str]]:
     table = "(SELECT number AS word, name AS text, size AS count FROM logs)"
     bound: list[str] = []
     if field != "log":
-        table = "(SELECT word, text, count, field FROM tallies JOIN words ON number = word)"
+        table = "(SELECT word, name AS text, count, field FROM tallies JOIN words ON number = word)"
         bound.append(field)
     tests = []
     for text in texts:

@@ -20,7 +20,7 @@ from vault.ports import Store
 
 TILE_LEVELS: Final = 8  # levels of the tree that a tile spans
 
-_RECOVERED_COMMITS: Final = 512  # walked back to find where tiles are whole
+_RECOVERED_COMMITS: Final = 300  # walked back to find where tiles are whole
 _BUNDLE_BYTES: Final = TILE_WIDTH * (limits.LOG_ENTRY_BYTES + 2)
 
 

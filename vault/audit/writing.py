@@ -139,8 +139,10 @@ class LogWriter:
         tried: frozenset[int] = (
             frozenset()
         )  # a listing does not tell of everything that has a name, such as a folder
-        for _ in range(_ATTEMPTS + limits.GAP):
+        lost, newest = 0, None
+        while lost <= _ATTEMPTS:
             state = self.read()
+            lost += newest is not None and newest.number != state.newest.number
             newest = state.newest
             self._find_tiles(newest)
             growth = merkle.grow(newest.edge, leaves)
@@ -159,7 +161,9 @@ class LogWriter:
                 self.derive()
             return done
         raise Conflict(
-            f"Others keep writing to {self._log.commits}.", subject=str(self._log), hint="Try again."
+            f"Others are always faster in writing to {self._log.commits}.",
+            subject=str(self._log),
+            hint="Try again.",
         )
 
     def _free(self, above: int, taken: frozenset[int]) -> int:

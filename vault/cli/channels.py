@@ -76,7 +76,7 @@ def approve(context: click.Context, reference: str, env: str | None) -> None:
         "mvault withdraw churn:3 --env prod               # out of every slot, at once",
         "mvault withdraw churn:3 --env prod --replace-with 2",
         "mvault withdraw churn@prod --env prod            # whatever is in use there",
-        "mvault withdraw churn:3 --env prod --again       # before the one who withdrew it leaves",
+        "mvault withdraw churn:3 --env prod --again       # its signer is leaving",
     ),
 )
 @click.argument("reference", metavar="REF", type=ReferenceText())

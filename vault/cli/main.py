@@ -39,6 +39,7 @@ COMMANDS = {
     "team": ("vault.cli.team:team", "Let people in and out, and see who is there."),
     "root": ("vault.cli.root:root", "Change or renew the people whose signatures make a policy count."),
     "access": ("vault.cli.access:access", "Show who can read what; hand out and rotate keys."),
+    "audit": ("vault.cli.audit:audit", "Review who did what, and prove it."),
     "check": ("vault.cli.checking:check", "Check signatures, places and stored bytes."),
     "renew": ("vault.cli.renewing:renew", "Sign anew what is due: heads, root, policy."),
     "doctor": ("vault.cli.doctor:doctor", "Look whether everything is as a load needs it."),

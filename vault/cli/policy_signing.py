@@ -15,8 +15,10 @@ from vault.cli.text import count, when
 
 if TYPE_CHECKING:
     from vault.actions.applying import Applied, Standing, Status
+    from vault.actions.ballots import Ballot
     from vault.actions.changing import Written
     from vault.core.names import Principal
+    from vault.core.trust import Root
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 drafts_argument = click.argument("drafts", nargs=-1, required=True, type=FILE, metavar="DRAFT…")
@@ -97,7 +99,8 @@ def draft(
 def tell_drafts(common: Common, written: "Iterable[Written]") -> None:
     """Print what was drafted, and the command that signs it."""
     made = tuple(written)
-    paths = " ".join(shlex.quote(str(entry.path)) for entry in made)
+    quoted = [shlex.quote(str(entry.path)) for entry in made]
+    paths, wrote = " ".join(quoted), " and ".join(quoted)
     value = {
         "drafts": [
             {
@@ -113,7 +116,7 @@ def tell_drafts(common: Common, written: "Iterable[Written]") -> None:
     common.console.outcome(
         value,
         plain=" ".join(str(entry.path) for entry in made),
-        message=f"Wrote {paths}.{together} Next, each root holder: mvault policy sign {paths}",
+        message=f"Wrote {wrote}.{together} Next, each root holder: mvault policy sign {paths}",
     )
 
 
@@ -137,9 +140,11 @@ def sign(context: click.Context, drafts: tuple[Path, ...]) -> None:
         standings, change = _sign_founding(common, drafts), None
     else:
         changes = common.open().changes
-        _, change = changes.look(*drafts)
-        if change is not None and not common.console.style.json and not common.console.style.quiet:
-            print_difference(common.console, change)
+        found, change = changes.look(*drafts)
+        if not common.console.style.json and not common.console.style.quiet:
+            tell_root(common, found)
+            if change is not None and not (change.nothing and found.root is not None):
+                print_difference(common.console, change)
         standings = changes.sign(*drafts).drafts
     paths = " ".join(shlex.quote(str(path)) for path in drafts)
     lacking = [entry for entry in standings if entry.missing]
@@ -156,6 +161,23 @@ def sign(context: click.Context, drafts: tuple[Path, ...]) -> None:
         plain="incomplete" if lacking else "complete",
         message=story,
     )
+
+
+def tell_root(common: Common, found: "Ballot") -> None:
+    """Print who would hold the root by its draft, and who holds it now."""
+    from vault.core.trust import Root
+
+    if found.root is None or found.base is None or not isinstance(found.root.document, Root):
+        return
+    now, then = found.base.root.root, found.root.document
+    common.console.notice(
+        f"Root {then.version} takes {_holders(then)}. Root {now.version} takes {_holders(now)}."
+    )
+
+
+def _holders(root: "Root") -> str:
+    people = dict.fromkeys(key.name for key in root.keys)
+    return f"{root.threshold} of {len(people)}: {', '.join(people)}"
 
 
 def _lack(entry: "Standing") -> str:
@@ -256,7 +278,10 @@ def _applied(done: "Applied") -> str:
 
 def story_of(done: "Applied") -> str:
     """Tell what was put in force, and what is left to do."""
-    lines = [f"{_applied(done).capitalize()} {'was' if done.already else 'is now'} in force."]
+    both = done.policy is not None and done.root is not None
+    parts = _applied(done).replace(" root", " and root").capitalize()
+    verb = ("were" if both else "was") if done.already else ("are now" if both else "is now")
+    lines = [f"{parts} {verb} in force."]
     if done.granted:
         lines.append(f"Given the key to read: {_pairs(done.granted)}.")
     if done.waiting:

@@ -87,6 +87,7 @@ def push(
         tags=tags,
         public=public,
     )
+    onward = opened.policy.onward(reference.model, opened.env)
     common.console.outcome(
         {
             "reference": str(reference),
@@ -95,8 +96,8 @@ def push(
             "environment": opened.env,
         },
         plain=str(reference),
-        message=f"Published {reference} to {opened.env}, signed and encrypted.\n"
-        f"Next: mvault promote{_where(common)} {reference} --env prod",
+        message=f"Published {reference} to {opened.env}, signed and encrypted."
+        + ("" if onward is None else f"\nNext: mvault promote{_where(common)} {reference} --env {onward}"),
     )
 
 

@@ -36,7 +36,7 @@ def _days(context: click.Context, parameter: click.Parameter, value: str) -> int
     examples=(
         "mvault renew                   # daily, as a service that may attest",
         "mvault renew --env prod --valid 3d",
-        "mvault renew --within 90d      # as a root holder: root and policy, if they are due",
+        "mvault renew --within 90d      # root and policy too, if they are due",
         "mvault renew --dry-run         # what would be renewed",
     ),
 )

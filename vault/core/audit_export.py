@@ -48,6 +48,7 @@ _CSV_SPELLING: Final = re.compile(r"\\(\\|u[0-9a-f]{4})")
 
 _ACTIVITIES: Final = {"load": 2, "pull": 2, "publish": 1, "delete": 4}  # every other action is an update
 _ACTIVITY_NAMES: Final = ("Unknown", "Create", "Read", "Update", "Delete")
+_UNMAPPED: Final = ("environment", "slot", "seq", "known", "evidence", "policy", "subject", "outcome")
 _SEVERITIES: Final = {1: "Informational", 2: "Low", 3: "Medium", 4: "High"}
 _STATUSES: Final = ("Unknown", "Success", "Failure")
 _CEF_SEVERITIES: Final = {1: 2, 2: 4, 3: 6, 4: 8}
@@ -121,25 +122,25 @@ def ocsf(entry: Entry, *, vault: str, version: str) -> dict[str, JSONValue]:
     record = entry.record
     activity = 0 if record is None else _ACTIVITIES.get(record.action, 3)
     severity, status = severity_of(record), _status(record)
+    api: dict[str, JSONValue] = {"operation": "unknown", "service": {"name": PRODUCT, "uid": vault}}
+    metadata: dict[str, JSONValue] = {
+        "log_name": entry.log,
+        "product": {"name": PRODUCT, "vendor_name": VENDOR, "version": version},
+        "sequence": entry.position,
+        "version": OCSF_VERSION,
+    }
+    unmapped: dict[str, JSONValue] = {"commit": entry.commit}
     event: dict[str, JSONValue] = {
         "activity_id": activity,
         "activity_name": _ACTIVITY_NAMES[activity],
         "actor": _ocsf_actor(record),
-        "api": {
-            "operation": "unknown" if record is None else record.action,
-            "service": {"name": PRODUCT, "uid": vault},
-        },
+        "api": api,
         "category_name": "Application Activity",
         "category_uid": OCSF_CLASS // 1_000,
         "class_name": "API Activity",
         "class_uid": OCSF_CLASS,
         "message": summary(record),
-        "metadata": {
-            "log_name": entry.log,
-            "product": {"name": PRODUCT, "vendor_name": VENDOR, "version": version},
-            "sequence": entry.position,
-            "version": OCSF_VERSION,
-        },
+        "metadata": metadata,
         "severity": _SEVERITIES[severity],
         "severity_id": severity,
         "src_endpoint": {"name": (record.host if record is not None else None) or "unknown"},
@@ -148,10 +149,21 @@ def ocsf(entry: Entry, *, vault: str, version: str) -> dict[str, JSONValue]:
         "time": 1_000 * entry.time,
         "type_name": f"API Activity: {_ACTIVITY_NAMES[activity]}",
         "type_uid": 100 * OCSF_CLASS + activity,
-        "unmapped": {"commit": entry.commit},
+        "unmapped": unmapped,
     }
     if record is not None:
-        _ocsf_details(event, record)
+        attempt = (record.of or record.record_id).hex()
+        api |= {"operation": record.action, "request": {"uid": attempt}}
+        metadata |= {
+            "uid": record.record_id.hex(), "correlation_uid": attempt, "original_time": record.time
+        }  # fmt: skip
+        event["status_detail"] = record.decision
+        if record.code is not None:
+            event["status_code"] = record.code
+        if record.model is not None:
+            event["resources"] = [_ocsf_model(record)]
+        fields = fields_of(record)
+        unmapped |= {name: fields[name] for name in _UNMAPPED if fields[name] is not None}
     return event
 
 
@@ -196,7 +208,8 @@ def cef_line(entry: Entry, *, vault: str, version: str) -> bytes:
             "act": record.action,
             "outcome": ("unknown", "success", "failure")[_status(record)],
             "reason": record.code,
-            "request": record.subject,
+            "flexString1": record.subject,
+            "flexString1Label": None if record.subject is None else "subject",
         }
         for number, (label, value) in enumerate(named, 1):
             if value:
@@ -207,7 +220,7 @@ def cef_line(entry: Entry, *, vault: str, version: str) -> bytes:
 
 
 def severity_of(record: AuditRecord | None) -> int:
-    """Give OCSF's severity: 1 informational, 2 low (failed), 3 medium (denied, refused), 4 high (tampering)."""
+    """Give OCSF's severity: 1 informational, 2 low (failed), 3 medium (denied, refused), 4 high."""
     if record is None or record.code in ALARMING:
         return 4
     if record.decision in {DENY, REFUSE}:
@@ -234,39 +247,16 @@ def _ocsf_actor(record: AuditRecord | None) -> JSONValue:
         user["name"] = record.actor
     if record is not None and record.key is not None:
         user |= {"uid": record.key, "credential_uid": record.key}
-    return {"user": user} if user else {"app_name": PRODUCT}
+    return {"user": user or {"name": "unknown", "type_id": 0}}
 
 
-def _ocsf_details(event: dict[str, JSONValue], record: AuditRecord) -> None:
-    attempt = (record.of or record.record_id).hex()
-    for name, more in (
-        ("api", {"request": {"uid": attempt}}),
-        (
-            "metadata",
-            {"uid": record.record_id.hex(), "correlation_uid": attempt, "original_time": record.time},
-        ),
-    ):
-        part = event[name]
-        if isinstance(part, dict):
-            part.update(more)
-    if record.code is not None:
-        event["status_code"] = record.code
-    event["status_detail"] = record.decision
-    if record.model is not None:
-        resource: dict[str, JSONValue] = {"type": "model", "name": record.model}
-        if record.version is not None:
-            resource["version"] = record.version
-        if record.manifest is not None:
-            resource["uid"] = record.manifest
-        event["resources"] = [resource]
-    kept = ("environment", "slot", "seq", "known", "evidence", "policy", "subject", "outcome", "host")
-    fields = fields_of(record)
-    unmapped = {name: fields[name] for name in kept if fields[name] is not None and name != "host"}
-    event["unmapped"] = {**_mapping(event["unmapped"]), **unmapped}
-
-
-def _mapping(value: JSONValue) -> dict[str, JSONValue]:
-    return value if isinstance(value, dict) else {}
+def _ocsf_model(record: AuditRecord) -> JSONValue:
+    model: dict[str, JSONValue] = {"type": "model", "name": record.model}
+    if record.version is not None:
+        model["version"] = record.version
+    if record.manifest is not None:
+        model["uid"] = record.manifest
+    return model
 
 
 def _status(record: AuditRecord | None) -> int:

@@ -136,7 +136,7 @@ def verify(data: bytes, current: Policy, log: Log, use: str, subject: str) -> Ce
     found = parse_certificate(sealed.payload, subject)
     if (found.vault, found.origin, found.use) != (current.vault, origin(current.vault, log), use):
         raise DigestMismatch(
-            f"{subject} is for the {found.use} key of {found.origin[:200]}.",
+            f"{subject} is for the {found.use} key of {found.origin[:200]!r}.",
             code="misplaced",
             subject=subject,
         )

@@ -6,7 +6,7 @@ only the root threshold can raise the era.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -18,10 +18,6 @@ from vault.errors import Refused, Rollback, Unavailable
 
 MEMORY_FORMAT: Final = "mvault-memory-v1"
 PINS_FORMAT: Final = "mvault-pins-v1"
-
-_NOTHING: Final[Mapping[str, JSONValue]] = dict.fromkeys(("policy", "root")) | {
-    key: {} for key in ("channels", "heads", "log", "versions")
-}
 
 # Versions are forgotten down to this share of the limit, so that not every new one forgets another.
 _KEPT: Final = limits.MEMORY_ENTRIES * 9 // 10
@@ -170,7 +166,7 @@ def merge(known: Memory, seen: Memory) -> Memory:
     same = root is known.root and policy is known.policy
     if same and not (channels or versions or heads or logs):
         return known
-    return _bounded(
+    after = _bounded(
         replace(
             known,
             root=root,
@@ -181,6 +177,19 @@ def merge(known: Memory, seen: Memory) -> Memory:
             logs={**known.logs, **logs} if logs else known.logs,
         )
     )
+    carry_slots(known, after, channels)
+    return after
+
+
+def carry_slots(before: Memory, after: Memory, added: Iterable[str]) -> None:
+    """Give a memory what slots were collected of the one before it: to collect all again would cost each load."""
+    found = before.slots
+    for key in added if found else ():
+        environment, slot, _ = key.split("/", 2)
+        there = found.get(environment, set())
+        if slot not in there:  # others may be looking at what was collected: it is left as it is
+            found = {**found, environment: there | {Slot(slot)}}
+    after.slots.update(found)
 
 
 def parse(data: bytes, vault: str, subject: str) -> Memory:
@@ -193,24 +202,17 @@ def parse(data: bytes, vault: str, subject: str) -> Memory:
         fields = Fields(strict_json.parse(data, limit=limits.MEMORY_BYTES), "The memory")
         if fields.text("format", str) != MEMORY_FORMAT or fields.text("vault", str) != vault:
             raise malformed("The memory", "it is of another format or another vault")
-        return _marks(fields, vault)
+        return read_marks(fields, vault)
     except Refused as refusal:
         raise damaged(subject, refusal.message) from None
 
 
-def parse_entry(data: bytes, vault: str) -> Memory:
-    """Parse what a line adds to a memory of the vault with the id `vault`.
+def read_marks(fields: Fields, vault: str) -> Memory:
+    """Read what a memory holds, and nothing else that is in the fields.
 
     Raises:
-        Malformed: it is no such line.
+        Malformed: a field is missing, unknown or of another shape.
     """
-    value = strict_json.parse(data, limit=limits.MEMORY_BYTES)
-    if not isinstance(value, dict) or not value or not all(value.values()):
-        raise malformed("A line", "it is an object of what it adds, and of nothing else")
-    return _marks(Fields({**_NOTHING, **value}, "A line"), vault)
-
-
-def _marks(fields: Fields, vault: str) -> Memory:
     root, policy = fields.optional("root", parse_mark), fields.optional("policy", parse_mark)
     channels = fields.mapping("channels", _channel_text, limits.MEMORY_ENTRIES)
     versions = fields.mapping("versions", _version_text, limits.MEMORY_ENTRIES)
@@ -230,15 +232,11 @@ def _marks(fields: Fields, vault: str) -> Memory:
 
 def encode(memory: Memory) -> bytes:
     """Write the memory; `parse` reads it back."""
-    return strict_json.encode({**_values(memory), "format": MEMORY_FORMAT, "vault": memory.vault})
+    return strict_json.encode({**values(memory), "format": MEMORY_FORMAT, "vault": memory.vault})
 
 
-def encode_entry(added: Memory) -> bytes:
-    """Write what a line adds, without what it does not; `parse_entry` reads it back."""
-    return strict_json.encode({key: value for key, value in _values(added).items() if value})
-
-
-def _values(memory: Memory) -> dict[str, JSONValue]:
+def values(memory: Memory) -> dict[str, JSONValue]:
+    """Give what a memory holds as `read_marks` reads it."""
     return {
         "channels": {key: str(mark) for key, mark in memory.channels.items()},
         "heads": {environment: str(mark) for environment, mark in memory.heads.items()},

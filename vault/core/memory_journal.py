@@ -11,14 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from vault.core import limits, memory_format
+from vault.core import limits, memory_format, strict_json
+from vault.core.fields import Fields, malformed
 from vault.core.memory_format import Mark, Memory
+from vault.core.strict_json import JSONValue
 from vault.errors import Refused
 
 _DIGITS: Final = 64  # of a checksum
 _LINES_BYTES: Final = (
     64 * limits.KIB
 )  # lines take so much, or a quarter of the memory, before it is rewritten
+
+_NOTHING: Final[Mapping[str, JSONValue]] = dict.fromkeys(("policy", "root")) | {
+    key: {} for key in ("channels", "heads", "log", "versions")
+}
 
 _T = TypeVar("_T")
 
@@ -69,7 +75,7 @@ def line(stored: Stored, seen: Memory, after: Memory) -> tuple[bytes, Stored] | 
     forgot = len(after.versions) != len(before.versions) + len(added.versions)
     if not stored.open or forgot or _era(before.policy, after.policy) != _era(after.policy, after.policy):
         return None
-    data = memory_format.encode_entry(added)
+    data = encode_added(added)
     check = _check(stored.check, data)
     text = b"%b %b\n" % (check.encode("ascii"), data)
     end = stored.end + len(text)
@@ -112,6 +118,23 @@ def extend(stored: Stored, data: bytes, subject: str) -> Stored:
     return Stored(reading.memory(), stored.first, end, reading.check, open=stored.open and not rest)
 
 
+def encode_added(added: Memory) -> bytes:
+    """Write what a line adds, without what it does not; `parse_added` reads it back."""
+    return strict_json.encode({key: value for key, value in memory_format.values(added).items() if value})
+
+
+def parse_added(data: bytes, vault: str) -> Memory:
+    """Parse what a line adds to a memory of the vault with the id `vault`.
+
+    Raises:
+        Malformed: it is no such line.
+    """
+    value = strict_json.parse(data, limit=limits.MEMORY_BYTES)
+    if not isinstance(value, dict) or not value or not all(value.values()):
+        raise malformed("A line", "it is an object of what it adds, and of nothing else")
+    return memory_format.read_marks(Fields({**_NOTHING, **value}, "A line"), vault)
+
+
 class _Reading:
     """Takes line after line; the mappings are copied once, not for each line."""
 
@@ -133,7 +156,7 @@ class _Reading:
         if not self.fits(entry) or entry[_DIGITS : _DIGITS + 1] != b" ":
             raise self._damaged("A line of it is not what was written there.")
         try:
-            added = memory_format.parse_entry(entry[_DIGITS + 1 :], self._before.vault)
+            added = parse_added(entry[_DIGITS + 1 :], self._before.vault)
         except Refused as refusal:
             raise self._damaged(refusal.message) from None
         self.check = entry[:_DIGITS].decode("ascii")
@@ -169,6 +192,7 @@ class _Reading:
         )
         if len(found.channels) + len(found.versions) > limits.MEMORY_ENTRIES:
             raise self._damaged(f"It holds more than {limits.MEMORY_ENTRIES:,} entries.")
+        memory_format.carry_slots(before, found, self._channels)
         return found
 
     def _next(self, before: Mark | None, mark: Mark | None) -> Mark | None:

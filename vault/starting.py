@@ -125,7 +125,7 @@ def init(
         NoUsableKey: no passphrase is to be had.
         ValueError, Malformed, Unavailable.
     """
-    from vault.actions import founding
+    from vault.actions import founding, logged
     from vault.actions.init import ALONE
 
     if founders is not None and founders.threshold > 1:
@@ -156,6 +156,7 @@ def init(
     environment = DEV if settings.env is None else given(names.environment, settings.env)
     session = opening.open_session(settings, store, allow=Allowance(), environment=environment)
     session.unlock = lambda: owner
+    logged.founded(session)
     return Vault(session, settings)
 
 

@@ -1,21 +1,29 @@
 """What is recorded of loads, pulls and changes, and what stops where an environment demands it."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.builders import PROD, Built, reference, solo, team
+from tests.builders import CONTENT, DEV, PROD, Built, reference, solo, team
 from tests.e2e.audit_parts import (
     asking,
     audited,
     entries,
+    granting,
     hashing,
     move,
     recording,
     without_logging,
 )
 from tests.faults import Fault, FaultyStore
+from vault.actions import anchoring, applying, draft_files, drafting
+from vault.audit.reading import LogReader
 from vault.core import audit_record, envelope, layout, names
+from vault.core import policy as policies
+from vault.core.log_chain import Link
+from vault.core.log_names import TRUST_LOG, Log, environment_log, origin
 from vault.errors import AccessDenied, NotFound, Unavailable, VaultError
 
 ACCESS = "log/access/"
@@ -88,9 +96,10 @@ def test_a_refused_change_is_recorded_and_one_that_is_made_is_in_its_environment
     built.promote("churn:1", session=session)
     with pytest.raises(NotFound):
         built.promote("churn:9", session=session)
-    assert [
-        (entry.action, entry.decision, entry.evidence, entry.version) for entry in entries(built, "env/dev")
-    ] == [("publish", "allow", built.manifest("churn:1")[1], "1")]
+    sealed, published = entries(built, "env/dev")
+    assert (sealed.action, sealed.subject, published.subject) == ("publish", "sealing record", None)
+    assert (published.action, published.decision, published.version) == ("publish", "allow", "1")
+    assert published.evidence == built.manifest("churn:1")[1]
     (promoted,) = entries(built, "env/prod")
     name = layout.channel(PROD, names.MAIN, reference("churn:1").model) + layout.numbered(1)
     signed = envelope.parse(built.store.objects[name], kind="channel", subject=name)
@@ -109,7 +118,7 @@ def test_who_may_not_write_a_log_keeps_a_record_of_their_own(tmp_path: Path) -> 
     assert entries(built, "env/dev") == []
     assert session.audit is not None
     session.audit.integrate(session, wait=1)
-    (published,) = entries(built)
+    _, published = entries(built)
     assert (published.action, published.decision, published.outcome) == ("publish", "allow", "done")
 
 
@@ -261,3 +270,83 @@ def test_what_is_personal_is_kept_as_a_keyed_hash(built: Built, tmp_path: Path) 
     key = audit_record.hash_key(built.environment_key("prod").encode())
     assert outcome.host == audit_record.hashed(key, "here")
     assert outcome.subject == audit_record.hashed(key, "churn@prod")
+
+
+# --- over time ---
+
+
+def ends(built: Built, log: Log) -> Link:
+    return LogReader(built.store, log, built.policy).read().newest
+
+
+def test_a_change_of_policy_is_in_the_trust_log(tmp_path: Path) -> None:
+    built = solo()
+    session = recording(built.session(), tmp_path)
+    before = session.trust()
+    draft = drafting.next_policy(session, before, replace(before.policy, created=session.now()))
+    signed = draft_files.with_signature(draft, names.digest(session.identity.key_id), session.identity.sign)
+    applying.apply(session, [signed])
+    (applied,) = entries(built, "trust")
+    assert (applied.action, applied.evidence, applied.seq) == ("policy", signed.digest, 2)
+
+
+def test_who_loses_the_right_to_write_leaves_no_end_of_a_log_open(tmp_path: Path) -> None:
+    built = team()
+    built.amend(granting("data-scientist", "log", "dev"))
+    built.amend(granting("owner", "log"))
+    built.publish(who="dora", session=recording(built.session("dora"), tmp_path / "dora"))
+    dev = environment_log(DEV)
+    assert ends(built, dev).size == 2
+    session = recording(built.session(), tmp_path / "owner")
+    before = session.trust()
+    gone = {name: member for name, member in before.policy.members.items() if name != "dora"}
+    draft = drafting.next_policy(session, before, replace(before.policy, members=gone))
+    signed = draft_files.with_signature(draft, names.digest(session.identity.key_id), session.identity.sign)
+    applying.apply(session, [signed], accept_outage=True, lift_withdrawals=True)
+    end = ends(built, dev)
+    assert (end.size, end.writer, end.authorised) == (3, "owner", True)
+    assert [entry.action for entry in entries(built, "env/dev")] == ["publish", "publish", "policy"]
+
+
+def test_a_retired_publishers_version_stays_and_nothing_later_of_theirs_counts(tmp_path: Path) -> None:
+    built = team()
+    built.amend(granting("data-scientist", "log", "dev"))
+    first = built.publish(who="dora", session=recording(built.session("dora"), tmp_path))
+    end = ends(built, environment_log(DEV))
+    head = policies.LogHead(origin(built.vault, environment_log(DEV)), end.size, names.digest(end.root.hex()))
+    backdated = built.fork()
+    later = backdated.publish({"model.json": b"{}"}, who="dora")
+    for vault in (built, backdated):
+        vault.amend(retiring("dora", head))
+    assert built.read(str(first)) == CONTENT
+    with pytest.raises(VaultError) as caught:
+        backdated.read(str(later))
+    assert caught.value.code == "untrusted-signer"
+    assert backdated.read(str(first)) == CONTENT
+
+
+def retiring(who: str, head: policies.LogHead) -> Callable[[policies.Policy], policies.Policy]:
+    def change(before: policies.Policy) -> policies.Policy:
+        member = before.members[names.principal(who)]
+        keys = tuple(replace(key, until=head) for key in member.keys)
+        return replace(before, members={**before.members, member.name: replace(member, keys=keys)})
+
+    return change
+
+
+def test_one_head_of_the_trust_log_retires_a_key_for_every_log_that_it_anchored(tmp_path: Path) -> None:
+    built = team()
+    built.amend(granting("data-scientist", "log", "dev"))
+    built.amend(granting("owner", "log"))
+    first = built.publish(who="dora", session=recording(built.session("dora"), tmp_path / "dora"))
+    anchoring.anchor(recording(built.session(), tmp_path / "owner"), None)
+    second = built.publish(
+        {"model.json": b"{}"}, who="dora", session=recording(built.session("dora"), tmp_path / "dora")
+    )
+    end = ends(built, TRUST_LOG)
+    head = policies.LogHead(origin(built.vault, TRUST_LOG), end.size, names.digest(end.root.hex()))
+    built.amend(retiring("dora", head))
+    assert built.read(str(first)) == CONTENT
+    with pytest.raises(VaultError) as caught:
+        built.read(str(second))
+    assert caught.value.code == "untrusted-signer"

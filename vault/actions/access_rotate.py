@@ -16,10 +16,12 @@ from vault.actions import (
     access_reseal,
     access_sync,
     applying,
+    auditing,
     ballots,
     draft_files,
     drafting,
     keyring,
+    logged,
 )
 from vault.actions.access_headers import Done, Rewrapped
 from vault.actions.access_sync import Synced
@@ -105,6 +107,20 @@ def rotate(
         Conflict: the policy changed meanwhile; or `draft` exists.
         Refused, Unavailable: what was done stays, and `resume` goes on from there.
     """
+    with auditing.acting(session, "access", f"rotation of {environment}", environment):
+        return _rotate(session, environment, deep, resume, dry_run, draft, threads, planned)
+
+
+def _rotate(
+    session: Session,
+    environment: Environment,
+    deep: bool,
+    resume: bool,
+    dry_run: bool,
+    draft: Path | None,
+    threads: int,
+    planned: Callable[[RotationPlan], None] | None,
+) -> Rotated:
     base = drafting.base_of(session)
     rule = access_plan.rule_of(base.policy, environment)
     direct = may_apply_alone(session, base)
@@ -259,6 +275,9 @@ def _carry_on(session: Session, todo: RotationPlan, threads: int) -> Rotated:
                 already += entry.result.already
                 problems += entry.result.problems
                 skipped += entry.result.skipped
+    how = "deep" if todo.deep else "headers"
+    what = f"{todo.environment} epoch {todo.epoch}: {written} {how} of {versions} versions"
+    logged.change(session, "access", None, session.trust().policy_id.digest, subject=what)
     return Rotated(todo, None, copies, versions, written, already, tuple(problems), tuple(skipped))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from vault.actions import access_plan, keyring
+from vault.actions import access_plan, keyring, logged
 from vault.actions.access_plan import MISSING, PRESENT, Copy, Holder
 from vault.actions.session import Session
 from vault.core.names import Environment, Principal
@@ -118,6 +118,9 @@ def write(session: Session, todo: SyncPlan) -> Synced:
             session.store, private, copy.environment, copy.epoch, copy.who, to, session.random
         )
         written.append(copy)
+    if written:
+        whom = ", ".join(dict.fromkeys(f"{copy.environment} for {copy.who}" for copy in written))
+        logged.change(session, "access", None, session.trust().policy_id.digest, subject=f"keys of {whom}")
     return Synced(todo, tuple(written), tuple(locked), tuple(problems))
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vault.actions import objects, resolving
+from vault.actions import auditing, logged, objects, resolving
+from vault.actions.auditing import Act
 from vault.actions.reading import Package, judged
 from vault.actions.session import Session
 from vault.core import admission, envelope, in_force, layout, limits, manifest, records
 from vault.core.in_force import Signed
 from vault.core.manifest import METADATA
-from vault.core.names import Digest, Principal, Reference, Version
+from vault.core.names import Digest, Environment, Principal, Reference, Version
 from vault.core.records import Adoption, SealingRecord
 from vault.core.stages import Authorised, Sealed, Target, Verified
 from vault.core.trust import Skipped
@@ -40,7 +41,14 @@ def adopt(session: Session, reference: Reference) -> Adopted:
         Refused: it is not what was signed, or a signature of a key that counts is missing.
         NotFound, Unavailable, NoUsableKey.
     """
-    resolved = session.resolve(resolving.environment_of(session, reference))
+    environment = resolving.environment_of(session, reference)
+    with auditing.acting(session, "adopt", reference, environment) as act:
+        return _adopt(session, reference, environment, act)
+
+
+def _adopt(session: Session, reference: Reference, environment: Environment, act: Act) -> Adopted:
+    resolved = session.resolve(environment)
+    act.learn(resolved)
     authorised = admission.authorise(resolved, Digest(session.identity.key_id), "adopt", reference.model)
     version = reference.version
     if version is None:
@@ -68,6 +76,15 @@ def adopt(session: Session, reference: Reference) -> Adopted:
     _reseal(session, verified)
     objects.create(session.store, layout.adoption(reference.model, version, envelope.digest(mine)), mine)
     session.remember(resolved, verified)
+    logged.change(
+        session,
+        "adopt",
+        resolved.rule.name,
+        own.digest,
+        model=reference.model,
+        version=version,
+        manifest=verified.digest,
+    )
     return Adopted(named, verified.digest, verified.publishers, False)
 
 

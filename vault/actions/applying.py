@@ -4,7 +4,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from vault.actions import access_sync, ballots, compiling, draft_files, lapsing, objects, policy_reading
+from vault.actions import (
+    access_sync,
+    auditing,
+    ballots,
+    compiling,
+    draft_files,
+    lapsing,
+    log_seals,
+    logged,
+    objects,
+    policy_reading,
+)
 from vault.actions import init as new_vault
 from vault.actions.ballots import Ballot, Missing
 from vault.actions.draft_files import Draft
@@ -56,6 +67,11 @@ def apply(
         Conflict: somebody else was first, or the draft follows something older.
         DigestMismatch, Rollback, Unavailable, NotFound, ValueError: see `ballots.ballot`.
     """
+    with auditing.acting(session, "policy", ", ".join(draft.subject for draft in drafts), None):
+        return _apply(session, drafts, accept_outage, lift_withdrawals)
+
+
+def _apply(session: Session, drafts: Sequence[Draft], accept_outage: bool, lift_withdrawals: bool) -> Applied:
     found = ballots.ballot(session, drafts)
     base = found.base or session.trust()
     new_policy = _new_policy(found, base)
@@ -167,6 +183,7 @@ def put(session: Session, found: Ballot, draft: Draft | None) -> None:
     before = base.policy.version if is_policy else base.root.root.version
     data = stored(draft, found.keys)
     number = draft.document.version
+    logs = log_seals.heads(session)
     for lower in range(before + 1, number):
         with suppress(Conflict):
             objects.create(session.store, name(lower), data)
@@ -179,6 +196,8 @@ def put(session: Session, found: Ballot, draft: Draft | None) -> None:
         now = session.trust()
     # Whoever applies the same draft with other signatures has done the same.
     if draft.digest in (now.root.digest, now.policy_id.digest):
+        logged.change(session, draft.kind, None, draft.digest, seq=number)
+        log_seals.seal(session, logs, draft.digest)
         return
     raise Conflict(
         f"{draft.subject} was not applied: another {draft.kind} was first, or something lies at "

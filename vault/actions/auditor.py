@@ -66,20 +66,20 @@ class Auditor:
                 )
         return self._intakes[key]
 
-    def take(self, session: "Session", record: AuditRecord) -> None:
-        """Take a record in.
+    def take(self, session: "Session", *records: AuditRecord) -> None:
+        """Take records in.
 
         Raises:
             Unavailable, Refused, NoUsableKey: it is nowhere, or nowhere safe.
         """
         from vault.audit.intake import Entry
 
-        data = audit_record.encode(record)
+        entries = [Entry(record.record_id, audit_record.encode(record)) for record in records]
         if self.place == STDOUT:
-            sys.stdout.write(data.decode("utf-8") + "\n")
+            sys.stdout.writelines(entry.data.decode("utf-8") + "\n" for entry in entries)
             sys.stdout.flush()
-        self.intake(session).append([Entry(record.record_id, data)])
-        self._since += 1
+        self.intake(session).append(entries)
+        self._since += len(entries)
         _PENDING[id(self)] = self, session
         _when_leaving()
         if self.place == STORE:

@@ -4,10 +4,11 @@ Whatever is read here is untrusted until it leads to a head that somebody who
 may write the log has signed, or that the root threshold wrote into the policy.
 """
 
-from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from vault.actions import log_writers
+from vault.actions import anchoring, log_writers
 from vault.core import audit_record, limits, log_names, log_proof
 from vault.core.in_force import Proofs, Signed
 from vault.core.log_chain import Head
@@ -30,11 +31,19 @@ def of_session(session: "Session") -> Proofs:
     return Proofs(found.had, found.unlogged)
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a log had told by some head: digests of documents, and the newest heads that it anchored."""
+
+    evidence: frozenset[Digest]
+    anchored: tuple[LogHead, ...]
+
+
 class _LogProofs:
     def __init__(self, session: "Session") -> None:
         self._session = session
         self._had: dict[tuple[Digest, LogHead], bool] = {}
-        self._entries: dict[LogHead, Mapping[Digest, int]] = {}
+        self._at: dict[LogHead, _Told] = {}
         self._logged: dict[tuple[Digest, int], str | None] = {}
 
     # --- retired keys ---
@@ -42,59 +51,68 @@ class _LogProofs:
     def had(self, digest: Digest, head: LogHead) -> bool:
         """Tell whether a log had a document at a head that the root threshold has signed.
 
+        Where that log had anchored the head of another by then, what that one had counts too.
+
         Raises:
             Unavailable: the store failed.
         """
         key = digest, head
         if key not in self._had:
-            self._had[key] = self._proof_before(digest, head) or digest in self._entries_at(head)
+            self._had[key] = self._proved(digest, head) or any(
+                self._proved(digest, anchored) for anchored in self._told(head).anchored
+            )
         return self._had[key]
 
+    def _proved(self, digest: Digest, head: LogHead) -> bool:
+        return self._proof_before(digest, head) or digest in self._told(head).evidence
+
     def _proof_before(self, digest: Digest, head: LogHead) -> bool:
-        """Look for the proof beside the log; it has to reach exactly the head's root."""
+        """Look for the proof that lies with the log; it has to reach exactly the head's root."""
+        from vault.audit import proving
+
+        session = self._session
         try:
             log = self._log_of(head)
             proof = self._read(log, digest)
-            data = log_proof.check_before(self._to_size(log, proof, head), head)
+            prover = proving.Prover(session.store, log, session.trust().policy)
+            root = bytes.fromhex(head.root)
+            data = log_proof.check_before(
+                prover.inclusion(proof.index, proof.entry, size=head.size, root=root), head
+            )
             return audit_record.parse(data).evidence == digest
         except (Refused, NotFound):
             return False
 
-    def _to_size(self, log: Log, proof: Proof, head: LogHead) -> Proof:
-        """Make a proof that ends at the head, from the tiles; each hash is checked on the way to the root."""
-        from vault.audit import proving
+    def _told(self, head: LogHead) -> "_Told":
+        """Replay a log up to a head, once: what its entries are evidence of, and which heads they anchor."""
+        if head not in self._at:
+            self._at[head] = self._replay(head)
+        return self._at[head]
 
-        prover = proving.Prover(self._session.store, log, self._session.trust().policy)
-        return prover.inclusion(proof.index, proof.entry, size=head.size, root=bytes.fromhex(head.root))
-
-    def _entries_at(self, head: LogHead) -> Mapping[Digest, int]:
-        """Replay a log up to a head, where no proof lies beside it; give what its entries are evidence of."""
-        if head not in self._entries:
-            self._entries[head] = self._replay(head)
-        return self._entries[head]
-
-    def _replay(self, head: LogHead) -> Mapping[Digest, int]:
+    def _replay(self, head: LogHead) -> "_Told":
         from vault.audit.reading import CommitRead, LogReader
 
-        found: dict[Digest, int] = {}
+        found: set[Digest] = set()
+        anchored: dict[Log, LogHead] = {}
 
         def take(commit: CommitRead) -> None:
-            for place, entry in enumerate(commit.entries, commit.first):
-                if place < head.size:
-                    try:
-                        evidence = audit_record.parse(entry).evidence
-                    except Refused:
-                        continue  # some other program's entry
-                    if evidence is not None:
-                        found[evidence] = place
+            before = commit.entries[: max(0, head.size - commit.first)]
+            for anchor in anchoring.anchors_in(before, self._session.pin):
+                root = Digest(anchor.head.root.hex())
+                origin = log_names.origin(self._session.pin, anchor.log)
+                anchored[anchor.log] = LogHead(origin, anchor.head.size, root)
+            for entry in before:
+                with suppress(Refused):  # some other program's entry
+                    evidence = audit_record.parse(entry).evidence
+                    found.update(() if evidence is None else (evidence,))
 
         try:
             log = self._log_of(head)
-            policy = self._session.trust().policy
-            LogReader(self._session.store, log, policy, seen={head.size: bytes.fromhex(head.root)}).read(take)
+            seen = {head.size: bytes.fromhex(head.root)}
+            LogReader(self._session.store, log, self._session.trust().policy, seen=seen).read(take)
         except Refused:
-            return {}  # what lies there does not lead to that head, so nothing is proved by it
-        return found
+            return _Told(frozenset(), ())  # what lies there does not lead to that head, so it proves nothing
+        return _Told(frozenset(found), tuple(anchored.values()))
 
     def _log_of(self, head: LogHead) -> Log:
         vault, log = log_names.parse_origin(head.origin)

@@ -5,6 +5,7 @@ goes into access logs of their own (`auditing`).
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -43,37 +44,53 @@ def change(
     environment: Environment | None,
     evidence: Digest,
     *,
+    also: Mapping[Digest, str] | None = None,
     required: bool = False,
     **facts: Any,
-) -> None:
+) -> bool:
     """Record a change that was made; `evidence` is the digest of the document that was signed for it.
 
+    `also` are further documents of the same change, by their digests: what each is. They get records as well.
+
     The change is made already. So where it need not be logged, what goes wrong is a warning.
+    Tells whether it is in the log that belongs to it.
 
     Raises:
         Conflict, Refused, Unavailable: it is `required`, and was not recorded.
     """
     auditor = session.audit
     if auditor is None:
-        return
-    record = replace(
-        auditing.begun(session, action, None, environment, **facts),
-        decision=audit_record.ALLOW,
-        outcome=audit_record.DONE,
-        evidence=evidence,
-    )
+        return False
+    subject = facts.pop("subject", None)
+    records = [
+        replace(
+            auditing.begun(session, action, what, environment, **facts),
+            decision=audit_record.ALLOW,
+            outcome=audit_record.DONE,
+            evidence=digest,
+        )
+        for digest, what in {**(also or {}), evidence: subject}.items()
+    ]
     try:
         if log_writers.writes(session, environment):
-            write(session, log_writers.log_of(environment), record)
-        else:
-            auditor.take(session, record)
+            write(session, log_writers.log_of(environment), *records)
+            return True
+        auditor.take(session, *records)
     except VaultError as error:
         if required:
             raise
         try:
-            auditor.take(session, record)
+            auditor.take(session, *records)
         except VaultError:
             warnings.warn(f"It was done ({action}), and could not be recorded: {error.message}", stacklevel=4)
+    return False
+
+
+def founded(session: Session) -> None:
+    """Begin the trust log of a new vault: with its first root and policy."""
+    trust = session.trust()
+    change(session, "root", None, trust.root.digest, seq=trust.root.root.version)
+    change(session, "policy", None, trust.policy_id.digest, seq=trust.policy_id.version)
 
 
 def intent(session: Session, rule: EnvironmentRule, source: Verified) -> None:
@@ -96,17 +113,18 @@ def intent(session: Session, rule: EnvironmentRule, source: Verified) -> None:
     write(session, log_writers.log_of(rule.name), replace(record, evidence=source.digest))
 
 
-def write(session: Session, log: Log, record: AuditRecord) -> None:
-    """Append one record to a log, and store the proof that it is there.
+def write(session: Session, log: Log, *records: AuditRecord) -> None:
+    """Append records to a log in one commit, and store the proofs that they are there.
 
     Raises:
         Conflict, Refused, Unavailable.
     """
-    data = audit_record.encode(auditing.shown(session, record))
-    done = log_writers.writer(session, log).append([data])
+    entries = [audit_record.encode(auditing.shown(session, record)) for record in records]
+    done = log_writers.writer(session, log).append(entries)
     log_writers.remember(session, log, done.head)
-    if record.evidence is not None:
-        put(session.store, proof_name(log, record.evidence), done.proof(0).encode())
+    for place, record in enumerate(records):
+        if record.evidence is not None:
+            put(session.store, proof_name(log, record.evidence), done.proof(place).encode())
 
 
 def proof_name(log: Log, digest: Digest) -> str:

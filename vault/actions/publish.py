@@ -179,8 +179,8 @@ class _Publication:
         metadata = manifest.encode_metadata(Metadata(secret, facts, contents.libraries, contents.info))
         stored[METADATA] = self._seal(METADATA, BytesSource(metadata))
         signed = self._sign_manifest(contents, stored, secret)
-        self._write_sealing(signed.digest, [stored[path][0] for path in sorted(stored)])
-        self._commit(signed)
+        sealing_record = self._write_sealing(signed.digest, [stored[path][0] for path in sorted(stored)])
+        self._commit(signed, sealing_record)
         return Reference(self._model, version=self._version)
 
     def _seal(self, path: Path, source: Source) -> tuple[SealedFile, bytes]:
@@ -250,10 +250,11 @@ class _Publication:
         identity = self._session.identity
         return envelope.sign(kind, payload, [(Digest(identity.key_id), identity.sign)])
 
-    def _write_sealing(self, digest: Digest, files: list[SealedFile]) -> None:
+    def _write_sealing(self, digest: Digest, files: list[SealedFile]) -> Digest:
+        """Store the sealing record; give its digest."""
         context = self._authorised.resolved.context
 
-        def record(number: int) -> bytes:
+        def record(number: int) -> envelope.Envelope:
             value = SealingRecord(
                 vault=context.vault,
                 policy=context.policy_id,
@@ -264,12 +265,15 @@ class _Publication:
                 created=self._created,
                 files=tuple(files),
             )
-            return envelope.serialise(self._signed(records.SEALING, records.encode_sealing(value)))
+            return self._signed(records.SEALING, records.encode_sealing(value))
 
         folder = layout.sealed(self._model, self._version)
-        objects.create_next(self._session.store, folder, record)
+        number = objects.create_next(
+            self._session.store, folder, lambda number: envelope.serialise(record(number))
+        )
+        return record(number).digest
 
-    def _commit(self, signed: envelope.Envelope) -> None:
+    def _commit(self, signed: envelope.Envelope, sealing_record: Digest) -> None:
         """Create the manifest: from here on the version is visible. Then remember it."""
         session = self._session
         data = envelope.serialise(signed)
@@ -290,6 +294,7 @@ class _Publication:
             "publish",
             self._rule.name,
             signed.digest,
+            also={sealing_record: "sealing record"},
             required=self._rule.require.log is not None,
             model=self._model,
             version=self._version,

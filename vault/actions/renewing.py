@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vault.actions import objects, renewing_documents, resolving
+from vault.actions import auditing, logged, objects, renewing_documents, resolving
 from vault.actions.freshness import read
 from vault.actions.renewing_documents import DueDocument
 from vault.actions.session import Session, mark_of
@@ -96,7 +96,8 @@ def renew(
     written: list[Renewed] = []
     try:
         for environment in chosen:
-            written.append(_renew(session, environment, valid_days))
+            with auditing.acting(session, "attest", f"heads of {environment}", environment):
+                written.append(_renew(session, environment, valid_days))
     except Expired as error:
         if not due and problem is None:
             raise
@@ -162,6 +163,7 @@ def _renew(session: Session, environment: Environment, valid_days: int) -> Renew
             tried.add(number)
             continue
         session.resolve(environment)  # remembers them, as any reader does
+        logged.change(session, "attest", environment, envelope.digest(heads.encode(statement)), seq=number)
         return Renewed(environment, number, statement.expires, len(channels), kept)
     raise Conflict(f"Others keep writing heads of {environment}.", subject=environment, hint="Try again.")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vault.actions import promote, recording, resolving
+from vault.actions import auditing, promote, recording, resolving
 from vault.actions.recording import Seen, Step
 from vault.actions.session import Session
 from vault.core import admission, channels, names
@@ -53,6 +53,18 @@ def withdraw(
         Conflict: somebody else changed a channel meanwhile.
         NotFound, Refused, Unavailable, NoUsableKey.
     """
+    with auditing.acting(session, "withdraw", reference, environment, slot=slot):
+        return _withdraw(session, reference, environment, slot, replacement, again)
+
+
+def _withdraw(
+    session: Session,
+    reference: Reference,
+    environment: Environment,
+    slot: Slot | None,
+    replacement: Version | None,
+    again: bool,
+) -> Withdrawal:
     authorised = _authorise(session, environment, reference.model)
     digests = _meant(session, authorised, reference)
     source = None

@@ -1,0 +1,65 @@
+"""Carry logs over a change of the policy: who loses the right to write leaves no end of a log unsealed.
+
+A commit by somebody who may not write any more is provisional until somebody
+who may has gone on from it (docs/format.md, "Commits in force"). So the heads
+are looked at before a policy is applied, and those logs get one more entry after.
+"""
+
+from collections.abc import Mapping
+
+from vault.actions import log_writers, logged
+from vault.actions.session import Session
+from vault.core import log_commit, log_keys, log_names
+from vault.core.log_chain import Head
+from vault.core.log_names import Log
+from vault.core.names import Digest
+from vault.errors import NotFound, VaultError
+
+
+def heads(session: Session) -> Mapping[Log, Head]:
+    """Give, and remember, the heads in force of the trust log and the environments' logs.
+
+    A log that cannot be read is left out: a change of policy does not wait for it.
+    """
+    if session.audit is None:
+        return {}
+    from vault.audit.reading import LogReader
+
+    policy = session.trust().policy
+    found: dict[Log, Head] = {}
+    for log in (log_names.TRUST_LOG, *map(log_names.environment_log, policy.environments)):
+        known = log_writers.known(session, log)
+        try:
+            head = LogReader(session.store, log, policy, known=known).read(start=known).head
+        except VaultError:
+            continue
+        if head.size:
+            log_writers.remember(session, log, head)
+            found[log] = head
+    return found
+
+
+def seal(session: Session, before: Mapping[Log, Head], evidence: Digest) -> tuple[Log, ...]:
+    """Go on from heads whose writers may not write any more; give the logs where others have to.
+
+    `evidence` is the digest of the policy that took effect.
+    """
+    return tuple(
+        log
+        for log, head in before.items()
+        if not _stands(session, log, head) and not logged.change(session, "policy", log.environment, evidence)
+    )
+
+
+def _stands(session: Session, log: Log, head: Head) -> bool:
+    """Tell whether who wrote the last commit may still write; then it is in force without another."""
+    from vault.audit.reading import read_commit
+
+    policy = session.trust().policy
+    subject = f"commit {head.number} of {log}"
+    try:
+        commit = log_commit.parse(read_commit(session.store, log, head.number), subject)
+        who = log_keys.verify(commit.certificate, policy, log, log_keys.LOG, subject)
+    except (NotFound, VaultError):
+        return False
+    return log_keys.may_write(policy, log, who, head.size)

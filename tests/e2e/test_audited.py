@@ -350,3 +350,21 @@ def test_one_head_of_the_trust_log_retires_a_key_for_every_log_that_it_anchored(
     with pytest.raises(VaultError) as caught:
         built.read(str(second))
     assert caught.value.code == "untrusted-signer"
+
+
+def test_somebody_who_leaves_in_peace_leaves_what_the_logs_have_of_them(tmp_path: Path) -> None:
+    built = team()
+    built.amend(granting("data-scientist", "log", "dev"))
+    built.amend(granting("owner", "log"))
+    first = built.publish(who="dora", session=recording(built.session("dora"), tmp_path / "dora"))
+    vault = audited(built, tmp_path / "owner")
+    done = vault.changes.retire(names.principal("dora"))
+    assert done.applied is not None
+    assert (done.applied.stopped, done.applied.lifted) == ((), ())
+    assert built.read(str(first)) == CONTENT
+    with pytest.raises(AccessDenied):
+        built.publish(who="dora")
+    with pytest.raises(ValueError, match="no key that counts"):
+        vault.changes.retire(names.principal("dora"))
+    with pytest.raises(NotFound, match="nobody is not in this vault"):
+        vault.changes.retire(names.principal("nobody"))

@@ -18,7 +18,8 @@ from vault.core.log_chain import Head
 from vault.core.log_names import ACCESS, ENVIRONMENT, Log
 from vault.core.names import Digest, Environment
 from vault.core.note import Checkpoint
-from vault.errors import AccessDenied, LogInconsistent, Refused, VaultError
+from vault.core.policy import LogHead
+from vault.errors import AccessDenied, LogInconsistent, NotFound, Refused, VaultError
 
 ACTION: Final = "anchor"
 PREFIX: Final = b'{"action":"anchor"'  # of the bytes of such a record, which is enough to pass others over
@@ -133,6 +134,23 @@ def anchor(session: Session, environment: Environment | None) -> Anchored:
             added.append(Anchor(log, head))
     _write(session, into, environment, added)
     return Anchored(into, tuple(added), unchanged, tuple(troubles))
+
+
+def trust_head(session: Session) -> LogHead:
+    """Anchor every log in the trust log, and give its head: what was signed before then is older than it.
+
+    Raises:
+        AccessDenied, Refused, Conflict, Unavailable, NoUsableKey, NotFound: as `anchor`; also where
+            another log does not hold.
+    """
+    done = anchor(session, None)
+    for _, error in done.troubles:
+        raise error
+    head = log_writers.known(session, log_names.TRUST_LOG)
+    if head is None:
+        raise NotFound("The trust log of this vault has no entries.", subject=str(log_names.TRUST_LOG))
+    origin = log_names.origin(session.pin, log_names.TRUST_LOG)
+    return LogHead(origin, head.size, Digest(head.root.hex()))
 
 
 def _anchored_in(session: Session, into: Log) -> Mapping[str, list[Anchor]]:

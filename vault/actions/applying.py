@@ -82,6 +82,8 @@ def _apply(session: Session, drafts: Sequence[Draft], accept_outage: bool, lift_
     stopped: tuple[Stop, ...] = ()
     lifted: tuple[Lifted, ...] = ()
     if new_policy is not None:
+        if found.policy is not None:
+            log_seals.prepare(session, new_policy, found.policy.digest)
         lifted = lapsing.lifted(session, new_policy)
         if lifted and not lift_withdrawals:
             raise lapsing.refusal(lifted)

@@ -181,6 +181,18 @@ class Changes:
             lift_withdrawals=lift_withdrawals,
         )
 
+    def retire(
+        self, name: Principal, *, accept_outage: bool = False, lift_withdrawals: bool = False
+    ) -> Changed:
+        """Let somebody leave in peace: what the logs have of them counts on; see `teaming.retire`.
+
+        Raises:
+            NotFound, ValueError, AccessDenied, Refused, Conflict, Unavailable, NoUsableKey.
+        """
+        return teaming.retire(
+            self._session, name, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals
+        )
+
     def remove(
         self, name: Principal, *, accept_outage: bool = False, lift_withdrawals: bool = False
     ) -> Changed:

@@ -178,7 +178,9 @@ class _LogProofs:
         raise first
 
     def _check_history(self, log: Log, head: Head) -> None:
-        """Compare a head with the one that this client remembers of the log.
+        """Compare a head with the one that this client remembers of the log, and remember what holds.
+
+        A proof does not tell the number of its commit; the log does, once it has to be read.
 
         Raises:
             Rollback: `rollback`: one does not continue the other.
@@ -187,7 +189,10 @@ class _LogProofs:
 
         session = self._session
         known = log_writers.known(session, log)
-        if known is None or (known.size, known.root) == (head.size, head.root):
+        if known is None:
+            log_writers.remember(session, log, head)
+            return
+        if (known.size, known.root) == (head.size, head.root):
             return
         prover = proving.Prover(session.store, log, session.trust().policy, known=known)
         try:
@@ -199,6 +204,7 @@ class _LogProofs:
                 hint="Somebody who may write it keeps two histories, or an old copy was put back. "
                 "Ask the vault's owner: mvault audit verify",
             ) from None
+        log_writers.remember(session, log, prover.newest.head)
 
     def _read(self, log: Log, digest: Digest) -> Proof:
         from vault.actions.logged import proof_name

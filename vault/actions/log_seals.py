@@ -6,13 +6,17 @@ are looked at before a policy is applied, and those logs get one more entry afte
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 
-from vault.actions import log_writers, logged
+from vault.actions import auditing, log_writers, logged
 from vault.actions.session import Session
 from vault.core import log_commit, log_keys, log_names
 from vault.core.log_chain import Head
 from vault.core.log_names import Log
+from vault.core.log_rights import may_log
 from vault.core.names import Digest
+from vault.core.policy import Policy
 from vault.errors import NotFound, VaultError
 
 
@@ -39,6 +43,22 @@ def heads(session: Session) -> Mapping[Log, Head]:
     return found
 
 
+def prepare(session: Session, proposed: Policy, evidence: Digest) -> None:
+    """Go on, before a policy is applied, from heads whose writers it will not let write any more.
+
+    Then what those heads cover counts under it from the beginning, if this
+    identity may write those logs under both. Where it may not, `seal` tells.
+    """
+    me = proposed.holder(Digest(session.identity.key_id)) if session.unlock is not None else None
+    for log, head in heads(session).items():
+        may = me is not None and may_log(proposed, me.name, log_keys.LOG, log.environment)
+        if not may or _stands(session, proposed, log, head):
+            continue
+        record = auditing.begun(session, "policy", None, log.environment, seq=proposed.version)
+        with suppress(VaultError):
+            logged.write(session, log, replace(record, evidence=evidence))
+
+
 def seal(session: Session, before: Mapping[Log, Head], evidence: Digest) -> tuple[Log, ...]:
     """Go on from heads whose writers may not write any more; give the logs where others have to.
 
@@ -47,15 +67,15 @@ def seal(session: Session, before: Mapping[Log, Head], evidence: Digest) -> tupl
     return tuple(
         log
         for log, head in before.items()
-        if not _stands(session, log, head) and not logged.change(session, "policy", log.environment, evidence)
+        if not _stands(session, session.trust().policy, log, head)
+        and not logged.change(session, "policy", log.environment, evidence)
     )
 
 
-def _stands(session: Session, log: Log, head: Head) -> bool:
-    """Tell whether who wrote the last commit may still write; then it is in force without another."""
+def _stands(session: Session, policy: Policy, log: Log, head: Head) -> bool:
+    """Tell whether who wrote the last commit may write under a policy: then it is in force by itself."""
     from vault.audit.reading import read_commit
 
-    policy = session.trust().policy
     subject = f"commit {head.number} of {log}"
     try:
         commit = log_commit.parse(read_commit(session.store, log, head.number), subject)

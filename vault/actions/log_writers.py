@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from vault.actions.session import Session
-from vault.core import log_keys, log_names
+from vault.core import log_keys, log_names, memory_format
 from vault.core.log_chain import Head
 from vault.core.log_keys import Certificate
 from vault.core.log_names import Log
@@ -73,9 +73,15 @@ def own_log(session: Session, instance: str) -> Log:
 
 
 def known(session: Session, log: Log) -> Head | None:
-    """Give the head of a log as this client remembers it."""
-    mark = session.memory.load().logs.get(str(log))
-    return None if mark is None else Head(mark.era, mark.number, bytes.fromhex(mark.digest))
+    """Give the head of a log as this client remembers it; a new era lets what came before be lost."""
+    remembered = memory_format.in_era(session.memory.load(), session.trust().policy.era)
+    mark = remembered.logs.get(str(log))
+    return None if mark is None else head_of(mark)
+
+
+def head_of(mark: Mark) -> Head:
+    """Read what memory keeps of a log: the number of its commit, size and root."""
+    return Head(mark.era, mark.number, bytes.fromhex(mark.digest))
 
 
 def remember(session: Session, log: Log, head: Head) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from vault.actions import log_proofs
 from vault.actions.session import Session, Trust
 from vault.core.memory_format import Memory
 from vault.core.names import Digest
@@ -60,8 +61,7 @@ def unexpired(supposed: Session) -> Session:
 
 def _under(session: Session, policy: Policy, policy_id: PolicyId) -> Session:
     trust = session.trust()
-    return replace(
-        session,
-        memory=_Forgetful(trust.root.vault),
-        _trust=Trust(trust.root, policy, policy_id, trust.skipped, trust.listing),
-    )
+    supposed = replace(session, memory=_Forgetful(trust.root.vault), audit=None)
+    proofs = log_proofs.of_session(supposed)
+    supposed._trust = Trust(trust.root, policy, policy_id, trust.skipped, trust.listing, proofs)
+    return supposed

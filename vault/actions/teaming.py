@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vault import policyfile
-from vault.actions import applying, ballots, draft_files, drafting
+from vault.actions import anchoring, applying, ballots, draft_files, drafting
 from vault.actions.applying import Applied, Standing
 from vault.actions.draft_files import Draft
 from vault.actions.init import OWNER, Joining
@@ -13,6 +13,7 @@ from vault.actions.session import Session, Trust
 from vault.core import policy
 from vault.core.names import Digest, Environment, Principal
 from vault.core.policy import Key, Member, Policy
+from vault.core.trust import Root
 from vault.errors import AccessDenied, NotFound
 from vault.policyfile import EnvironmentSource, PolicySource, PrincipalSource
 
@@ -182,15 +183,56 @@ def remove(
         if who != name
     }
     drafts = [drafting.policy_draft(session, replace(source, principals=left), {})]
-    if holds:
-        others: dict[Principal, Sequence[bytes]] = {key.name: [] for key in root.keys if key.name != name}
-        if len(others) < root.threshold:
-            raise ValueError(
-                f"Without {name} the root would have {len(others)} people, and takes {root.threshold}. "
-                "Add another holder first, or draft a lower threshold: mvault root draft"
-            )
-        drafts.append(drafting.root_draft(session, others)[0])
+    drafts += _without_holder(session, root, name)
     return finish(session, drafts, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals)
+
+
+def retire(
+    session: Session, name: Principal, *, accept_outage: bool = False, lift_withdrawals: bool = False
+) -> Changed:
+    """Let the keys of somebody who leaves in peace count for what the logs have of them, and no longer.
+
+    The heads of the logs are anchored in the trust log first, and its head is what
+    the policy then names as `until`. What was not logged stops counting, as with `remove`.
+
+    Raises:
+        NotFound: nobody of that name is there.
+        ValueError: they have no key that counts, or without them the root's threshold cannot be met.
+        AccessDenied: this identity may not write to the trust log.
+        Refused: `outage`, `withdrawal-lapses`; or a log does not hold.
+        Conflict, Unavailable, NoUsableKey: see `applying.apply`.
+    """
+    base = drafting.base_of(session)
+    member = base.policy.members.get(name)
+    if member is None:
+        raise NotFound(f"{name} is not in this vault.", subject=name, hint="See who is: mvault team list")
+    counting = [key.key_id for key in member.keys if not key.revoked and key.until is None]
+    if not counting:
+        raise ValueError(f"{name} has no key that counts, so there is nothing to retire.")
+    head = anchoring.trust_head(session)
+    source = source_of(base.policy)
+    leaving = replace(source.principals[name], retired=dict.fromkeys(counting, head))
+    changed = replace(source, principals={**source.principals, name: leaving})
+    drafts = [drafting.policy_draft(session, changed, {})]
+    drafts += _without_holder(session, base.root.root, name)
+    return finish(session, drafts, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals)
+
+
+def _without_holder(session: Session, root: Root, name: Principal) -> list[Draft]:
+    """Draft the root without somebody; nothing where they do not hold it.
+
+    Raises:
+        ValueError: without them its threshold cannot be met.
+    """
+    if name not in {key.name for key in root.keys}:
+        return []
+    others: dict[Principal, Sequence[bytes]] = {key.name: [] for key in root.keys if key.name != name}
+    if len(others) < root.threshold:
+        raise ValueError(
+            f"Without {name} the root would have {len(others)} people, and takes {root.threshold}. "
+            "Add another holder first, or draft a lower threshold: mvault root draft"
+        )
+    return [drafting.root_draft(session, others)[0]]
 
 
 def source_of(document: Policy) -> PolicySource:
@@ -198,7 +240,7 @@ def source_of(document: Policy) -> PolicySource:
     return PolicySource(
         roles=document.roles,
         environments={
-            name: EnvironmentSource(entry.formats, entry.require)
+            name: EnvironmentSource(entry.formats, entry.require, entry.hashed)
             for name, entry in document.environments.items()
         },
         principals={name: _described(member) for name, member in document.members.items()},

@@ -176,6 +176,24 @@ def remove(context: click.Context, who: str, accept_outage: bool, lift_withdrawa
     _tell(common, done, f"{name} left.")
 
 
+@verb("retire", family=team, examples=("mvault team retire ana", "mvault team retire train-hydro"))
+@click.argument("who", metavar="NAME")
+@click.option("--accept-outage", is_flag=True, help="Go on even though channels in use would stop.")
+@lift_option
+@click.pass_context
+def retire(context: click.Context, who: str, accept_outage: bool, lift_withdrawals: bool) -> None:
+    """Let NAME leave in peace: what the logs have of NAME counts on.
+
+    The heads of all logs are recorded in the trust log, and NAME's keys count for
+    what they had by then. NAME can sign nothing more, and reads nothing new. Where
+    a key may have been stolen, remove NAME instead.
+    """
+    common = common_of(context)
+    (name,) = _names((who,), "NAME")
+    done = common.open().changes.retire(name, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals)
+    _tell(common, done, f"{name} is retired; what the logs have of {name} counts on.")
+
+
 def _tell(common: Common, done: "Changed", news: str) -> None:
     paths = " ".join(shlex.quote(str(path)) for path in done.paths)
     value = {

@@ -24,7 +24,10 @@ from vault.core import audit_record, envelope, layout, names
 from vault.core import policy as policies
 from vault.core.log_chain import Link
 from vault.core.log_names import TRUST_LOG, Log, environment_log, origin
-from vault.errors import AccessDenied, NotFound, Unavailable, VaultError
+from vault.errors import AccessDenied, LogInconsistent, NotFound, Rollback, Unavailable, VaultError
+from vault.memory import ClientMemory
+from vault.settings import Settings
+from vault.vault import Vault
 
 ACCESS = "log/access/"
 
@@ -245,8 +248,9 @@ def test_a_record_that_no_log_has_is_as_none(tmp_path: Path) -> None:
     built.publish()
     built.amend(asking(log="unwitnessed"))
     built.write_record(built.record("churn:1", 1))
-    with pytest.raises(NotFound):
+    with pytest.raises(LogInconsistent, match="not in the log of prod") as caught:
         built.find("churn@prod")
+    assert caught.value.code == "not-logged"
 
 
 def test_who_may_not_log_cannot_promote_where_the_log_is_required(tmp_path: Path) -> None:
@@ -368,3 +372,26 @@ def test_somebody_who_leaves_in_peace_leaves_what_the_logs_have_of_them(tmp_path
         vault.changes.retire(names.principal("dora"))
     with pytest.raises(NotFound, match="nobody is not in this vault"):
         vault.changes.retire(names.principal("nobody"))
+
+
+def test_attested_heads_name_the_log_and_a_shorter_one_is_a_rollback(tmp_path: Path) -> None:
+    built = solo()
+    built.amend(asking(log="unwitnessed", fresh="warn"))
+    built.amend(granting("owner", "attest", "prod"))
+    session = recording(built.session(), tmp_path)
+    built.publish(session=session)
+    built.promote("churn:1", session=session)
+    before = built.fork(forgetful=True)
+    built.promote("churn:1", slot="b", session=session)
+    Vault(session, Settings()).renew("prod")
+    built.find("churn@prod", env="prod")
+    for name in list(built.store.objects):
+        if name.startswith("log/env/prod/"):
+            del built.store.objects[name]
+    built.store.objects |= {
+        name: data for name, data in before.store.objects.items() if name.startswith("log/env/prod/")
+    }
+    fresh = built.session()
+    fresh.memory = ClientMemory(built.vault, None)
+    with pytest.raises((Rollback, LogInconsistent)):
+        built.find("churn@prod", session=fresh)

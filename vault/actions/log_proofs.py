@@ -178,9 +178,7 @@ class _LogProofs:
         raise first
 
     def _check_history(self, log: Log, head: Head) -> None:
-        """Compare a head with the one that this client remembers of the log, and remember what holds.
-
-        A proof does not tell the number of its commit; the log does, once it has to be read.
+        """Compare a head with the one that this client remembers of the log, and the one that was attested.
 
         Raises:
             Rollback: `rollback`: one does not continue the other.
@@ -188,15 +186,15 @@ class _LogProofs:
         from vault.audit import proving
 
         session = self._session
-        known = log_writers.known(session, log)
-        if known is None:
-            log_writers.remember(session, log, head)
+        known, attested = log_writers.known(session, log), self._attested(log)
+        wanted = [each for each in (known, attested) if each is not None and _tree(each) != _tree(head)]
+        if not wanted:
             return
-        if (known.size, known.root) == (head.size, head.root):
-            return
-        prover = proving.Prover(session.store, log, session.trust().policy, known=known)
+        seen = {} if attested is None else {attested.size: attested.root}
+        prover = proving.Prover(session.store, log, session.trust().policy, known=known, seen=seen)
         try:
-            prover.check_consistent(known, head)
+            for each in wanted:
+                prover.check_consistent(each, head)
         except Refused as refusal:
             raise Rollback(
                 f"The log of {log.environment} is not the one that this client has seen: {refusal.message}",
@@ -204,13 +202,22 @@ class _LogProofs:
                 hint="Somebody who may write it keeps two histories, or an old copy was put back. "
                 "Ask the vault's owner: mvault audit verify",
             ) from None
-        log_writers.remember(session, log, prover.newest.head)
+
+    def _attested(self, log: Log) -> Head | None:
+        """Give the head of the log that the heads of its environment name, where the client reads them."""
+        found = None if log.environment is None else self._session.attested(log.environment)
+        told = None if found is None else found.log
+        return None if told is None else Head(0, told.size, bytes.fromhex(told.root))
 
     def _read(self, log: Log, digest: Digest) -> Proof:
         from vault.actions.logged import proof_name
 
         name = proof_name(log, digest)
         return log_proof.parse(self._session.store.read(name, limit=limits.PROOF_BYTES), name)
+
+
+def _tree(head: Head) -> tuple[int, bytes]:
+    return head.size, head.root
 
 
 def _check_entry(data: bytes, entry: Signed[ChannelRecord]) -> None:

@@ -15,8 +15,8 @@ from vault.core import log_commit, log_keys, log_names
 from vault.core.log_chain import Head
 from vault.core.log_names import Log
 from vault.core.log_rights import may_log
-from vault.core.names import Digest
-from vault.core.policy import Policy
+from vault.core.names import Digest, Environment
+from vault.core.policy import LogHead, Policy
 from vault.errors import NotFound, VaultError
 
 
@@ -41,6 +41,24 @@ def heads(session: Session) -> Mapping[Log, Head]:
             log_writers.remember(session, log, head)
             found[log] = head
     return found
+
+
+def head_of(session: Session, environment: Environment) -> LogHead | None:
+    """Verify an environment's log for whoever attests the environment; give its head, None if it is empty.
+
+    Raises:
+        LogInconsistent: it does not continue what this client has seen of it.
+        Unavailable: it cannot be read.
+    """
+    from vault.audit.reading import LogReader
+
+    log = log_names.environment_log(environment)
+    known = log_writers.known(session, log)
+    head = LogReader(session.store, log, session.trust().policy, known=known).read(start=known).head
+    if not head.size:
+        return None
+    log_writers.remember(session, log, head)
+    return LogHead(log_names.origin(session.pin, log), head.size, Digest(head.root.hex()))
 
 
 def prepare(session: Session, proposed: Policy, evidence: Digest) -> None:

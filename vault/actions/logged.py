@@ -13,11 +13,13 @@ from vault.actions import auditing, log_writers, objects
 from vault.actions.session import Session
 from vault.core import audit_record
 from vault.core.audit_record import AuditRecord
+from vault.core.channels import InForce
+from vault.core.in_force import Channel
 from vault.core.log_names import Log
 from vault.core.names import Digest, Environment
 from vault.core.policy import EnvironmentRule
 from vault.core.stages import Verified
-from vault.errors import AccessDenied, Conflict, VaultError
+from vault.errors import AccessDenied, Conflict, LogInconsistent, VaultError
 from vault.ports import Store
 
 
@@ -35,6 +37,23 @@ def demand(session: Session, rule: EnvironmentRule) -> None:
             code="no-audit-record",
             subject=rule.name,
             hint=f"A role with {{actions: [log], env: [{rule.name}]}} allows it.",
+        )
+
+
+def demand_counted(where: Channel, found: InForce) -> None:
+    """Say of an empty channel whose records would count, were they logged and witnessed, why they do not.
+
+    Raises:
+        LogInconsistent: `not-logged`.
+    """
+    waiting = next((entry for entry in found.skipped if entry.code == "not-logged"), None)
+    if found.head is None and waiting is not None:
+        raise LogInconsistent(
+            f"{waiting.name} does not count: {waiting.reason}.",
+            code="not-logged",
+            subject=str(where),
+            hint="Where witnesses are missing, one has to run: mvault audit witness. "
+            "What was never logged has to be promoted again, by somebody who may log.",
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vault.actions import auditing, logged, objects, renewing_documents, resolving
+from vault.actions import auditing, log_seals, logged, objects, renewing_documents, resolving
 from vault.actions.freshness import read
 from vault.actions.renewing_documents import DueDocument
 from vault.actions.session import Session, mark_of
@@ -154,6 +154,7 @@ def _renew(session: Session, environment: Environment, valid_days: int) -> Renew
             channels=channels,
             created=names.time_text(now),
             expires=names.time_text(now + valid_days * DAY),
+            log=log_seals.head_of(session, environment),
         )
         try:
             objects.create(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
-from vault.actions import attested, auditing, chain, objects
+from vault.actions import attested, auditing, chain, logged, objects
 from vault.actions.auditing import Act
 from vault.actions.session import Observation, Session
 from vault.core import admission, channels, envelope, in_force, layout, limits, memory_format, names
@@ -113,6 +113,7 @@ def _by_channel(session: Session, authorised: Authorised, reference: Reference) 
         if reference.slot is None and resolved.rule.require.none and _open(resolved):
             return _newest(session, authorised, found.skipped)
     try:
+        logged.demand_counted(where, found)
         target = channels.target_of_channel(where, found)
         data = read_manifest(session, reference.model, target.version)
         verified = verify(session, authorised, target, data)

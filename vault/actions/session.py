@@ -18,6 +18,7 @@ from vault.core import (
     trust,
 )
 from vault.core.allowance import Allowance
+from vault.core.heads import Heads
 from vault.core.in_force import Channel, Context, Proofs, Signed
 from vault.core.memory_format import Mark, Memory
 from vault.core.names import Digest, Environment
@@ -224,6 +225,11 @@ class Session:
         marks: dict[str, Mark] = {} if state.mark is None else {environment: state.mark}
         self.memory.advance(replace(seen, heads=marks))
         return replace(resolved, freshness=state)
+
+    def attested(self, environment: Environment) -> Heads | None:
+        """Give the heads of an environment as they were when it was last resolved, fresh or not."""
+        read = self._heads.get(environment)
+        return None if read is None or read.heads is None else read.heads.record
 
     def heads_skipped(self, environment: Environment) -> tuple[Skipped, ...]:
         """Give what lay above an environment's heads and did not count, when it was last resolved."""

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from vault.core import in_force, limits, names, policy, strict_json
+from vault.core import in_force, limits, log_names, names, policy, strict_json
 from vault.core.fields import Fields, malformed, time
 from vault.core.in_force import Channel, Context, Signed
 from vault.core.manifest import policy_value, read_policy
 from vault.core.memory_format import Mark, parse_mark
 from vault.core.names import Digest, Environment, Model, Principal, Slot
-from vault.core.policy import Policy, PolicyId
+from vault.core.policy import LogHead, Policy, PolicyId
+from vault.core.policy_document import log_head_value, read_log_head
 from vault.core.trust import Skipped, TrustedRoot
 from vault.errors import DigestMismatch, Refused, Rollback, UntrustedSigner
 
@@ -34,7 +35,7 @@ REFUSE: Final = "refuse"
 class Heads:
     """The newest record in force of every channel of an environment, and the root and policy above them.
 
-    `channels` go by `slot/model`. `log` is kept for the head of the audit log.
+    `channels` go by `slot/model`. `log` is the head of the environment's log, if it had one.
     """
 
     vault: Digest
@@ -45,6 +46,7 @@ class Heads:
     channels: Mapping[str, Mark]
     created: str
     expires: str
+    log: LogHead | None = None
     slots: frozenset[Slot] = field(default=frozenset(), init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +100,7 @@ def encode(heads: Heads) -> bytes:
             "created": heads.created,
             "environment": heads.environment,
             "expires": heads.expires,
-            "log": None,
+            "log": log_head_value(heads.log),
             "number": heads.number,
             "policy": policy_value(heads.policy),
             "root": {"digest": digest, "version": version},
@@ -125,10 +127,12 @@ def parse(payload: bytes, subject: str) -> Heads:
         channels={key: parse_mark(value) for key, value in channels.items()},
         created=fields.text("created", time),
         expires=fields.text("expires", time),
+        log=fields.optional_object("log", read_log_head),
     )
-    if fields.raw("log") is not None:
-        raise malformed(subject, "it names the head of a log, which is not in this version of the format")
     fields.done()
+    log = log_names.environment_log(found.environment)
+    if found.log is not None and found.log.origin != log_names.origin(found.vault, log):
+        raise malformed(subject, "it names the head of another log")
     valid = names.timestamp(found.expires) - names.timestamp(found.created)
     if not 0 < valid <= limits.HEADS_DAYS * DAY:
         raise malformed(subject, f"heads are valid for at most {limits.HEADS_DAYS} days")

@@ -73,7 +73,7 @@ def _member_value(member: Member) -> dict[str, JSONValue]:
             {
                 "public": base64.b64encode(key.public).decode("ascii"),
                 "revoked": key.revoked,
-                "until": _head_value(key.until),
+                "until": log_head_value(key.until),
             }
             for key in member.keys
         ],
@@ -85,7 +85,8 @@ def _member_value(member: Member) -> dict[str, JSONValue]:
     }
 
 
-def _head_value(head: LogHead | None) -> dict[str, JSONValue] | None:
+def log_head_value(head: LogHead | None) -> dict[str, JSONValue] | None:
+    """Write a log's head; `read_log_head` reads it back."""
     return None if head is None else {"origin": head.origin, "root": head.root, "size": head.size}
 
 
@@ -215,11 +216,16 @@ def _key(fields: Fields) -> Key:
         public=public,
         key_id=names.Digest(ed25519.key_id(public)),
         revoked=fields.boolean("revoked"),
-        until=fields.optional_object("until", _head),
+        until=fields.optional_object("until", read_log_head),
     )
 
 
-def _head(fields: Fields) -> LogHead:
+def read_log_head(fields: Fields) -> LogHead:
+    """Read a log's head.
+
+    Raises:
+        Malformed: a field is missing or of another shape.
+    """
     return LogHead(fields.text("origin", plain), fields.integer("size"), fields.text("root", names.digest))
 
 

@@ -241,6 +241,7 @@ def test_a_promotion_counts_where_the_log_has_it(tmp_path: Path) -> None:
     digest = built.manifest("churn:1")[1]
     assert (intent.decision, intent.evidence, intent.manifest) == ("pending", digest, digest)
     assert (promoted.decision, promoted.seq, promoted.manifest) == ("allow", 1, digest)
+    assert promoted.of == intent.record_id
 
 
 def test_a_record_that_no_log_has_is_as_none(tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ def test_who_loses_the_right_to_write_leaves_no_end_of_a_log_open(tmp_path: Path
     applying.apply(session, [signed], accept_outage=True, lift_withdrawals=True)
     end = ends(built, dev)
     assert (end.size, end.writer, end.authorised) == (3, "owner", True)
-    assert [entry.action for entry in entries(built, "env/dev")] == ["publish", "publish", "policy"]
+    assert [entry.action for entry in entries(built, "env/dev")] == ["publish", "publish", "anchor"]
 
 
 def test_a_retired_publishers_version_stays_and_nothing_later_of_theirs_counts(tmp_path: Path) -> None:

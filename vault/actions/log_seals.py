@@ -6,10 +6,8 @@ are looked at before a policy is applied, and those logs get one more entry afte
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import replace
 
-from vault.actions import auditing, log_writers, logged
+from vault.actions import log_writers, logged
 from vault.actions.session import Session
 from vault.core import log_commit, log_keys, log_names
 from vault.core.log_chain import Head
@@ -72,9 +70,9 @@ def prepare(session: Session, proposed: Policy, evidence: Digest) -> None:
         may = me is not None and may_log(proposed, me.name, log_keys.LOG, log.environment)
         if not may or _stands(session, proposed, log, head):
             continue
-        record = auditing.begun(session, "policy", None, log.environment, seq=proposed.version)
-        with suppress(VaultError):
-            logged.write(session, log, replace(record, evidence=evidence))
+        logged.change(
+            session, "anchor", log.environment, evidence, subject=f"before policy {proposed.version}"
+        )
 
 
 def seal(session: Session, before: Mapping[Log, Head], evidence: Digest) -> tuple[Log, ...]:

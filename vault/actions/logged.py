@@ -112,14 +112,14 @@ def founded(session: Session) -> None:
     change(session, "policy", None, trust.policy_id.digest, seq=trust.policy_id.version)
 
 
-def intent(session: Session, rule: EnvironmentRule, source: Verified) -> None:
-    """Log what is about to enter an environment that counts only what is in its log, before it does.
+def intent(session: Session, rule: EnvironmentRule, source: Verified) -> bytes | None:
+    """Log what is about to enter an environment that counts only what is in its log; give the record's id.
 
     Raises:
         Conflict, Refused, Unavailable: it was not recorded, and nothing was promoted.
     """
     if rule.require.log is None or session.audit is None:
-        return
+        return None
     record = auditing.begun(
         session,
         "promote",
@@ -130,6 +130,7 @@ def intent(session: Session, rule: EnvironmentRule, source: Verified) -> None:
         manifest=source.digest,
     )
     write(session, log_writers.log_of(rule.name), replace(record, evidence=source.digest))
+    return record.record_id
 
 
 def write(session: Session, log: Log, *records: AuditRecord) -> None:

@@ -99,8 +99,8 @@ def enter(session: Session, authorised: Authorised, source: Verified, where: Cha
     give_keys(session, source, into.rule, only_missing=already)
     if head is not None and already:
         return Promotion(named, version, head.record.seq, True, seen.found.skipped)
-    logged.intent(session, into.rule, source)
-    written = recording.write(session, seen, Step(version, source.digest, ()))
+    attempt = logged.intent(session, into.rule, source)
+    written = recording.write(session, seen, Step(version, source.digest, ()), attempt)
     session.remember(into, (where, written))
     return Promotion(named, version, written.record.seq, False, seen.found.skipped)
 

@@ -125,8 +125,8 @@ def highest(session: Session, authorised: Authorised, among: Slots) -> int:
     return top
 
 
-def write(session: Session, seen: Seen, step: Step) -> Entry:
-    """Create the next record of a channel.
+def write(session: Session, seen: Seen, step: Step, attempt: bytes | None = None) -> Entry:
+    """Create the next record of a channel, and log it; `attempt` is the id of the record of its attempt.
 
     What came since it was looked at is either somebody's genuine record, who was
     first, or a stranger's object, which only costs its number.
@@ -159,11 +159,11 @@ def write(session: Session, seen: Seen, step: Step) -> Entry:
             continue
         if len(seen.among.places) > 1:
             _check_company(session, seen, step, taken | {seq})
-        _log(session, seen, judged)
+        _log(session, seen, judged, attempt)
         return judged
 
 
-def _log(session: Session, seen: Seen, entry: Entry) -> None:
+def _log(session: Session, seen: Seen, entry: Entry, attempt: bytes | None) -> None:
     """Log a record that was created; one that only bars counts whether or not it is logged."""
     record = entry.record
     logged.change(
@@ -177,6 +177,7 @@ def _log(session: Session, seen: Seen, entry: Entry) -> None:
         manifest=record.manifest,
         slot=record.slot,
         seq=record.seq,
+        of=attempt,
     )
 
 

@@ -4,15 +4,25 @@ A log that holds its entries may still have lost its end: only what somebody
 remembers of it tells. So the answer to "is the record whole?" has three values.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from vault.actions import log_writers, reviewing_logs
-from vault.actions.reviewing_replaying import BAD, MEMORY, OK, UNKNOWN, Finding, LogFound, Replay, some
+from vault.actions.reviewing_replaying import (
+    BAD,
+    FIRST_SIGHT,
+    MEMORY,
+    OK,
+    UNKNOWN,
+    Finding,
+    LogFound,
+    Replay,
+    listed,
+    some,
+)
 from vault.actions.session import Session
 from vault.core import log_names
-from vault.core.log_chain import Head
 from vault.core.log_names import ACCESS, Log
 from vault.errors import NotFound, Refused, Unavailable
 
@@ -54,8 +64,13 @@ class Verification:
             return some(bad)
         if not self.logs:
             return "nothing has been recorded in this vault yet"
-        unread = [entry.message for entry in self.findings if entry.level == UNKNOWN and not entry.derived]
-        return some(unread)
+        unread = [entry for entry in self.findings if entry.level == UNKNOWN and not entry.derived]
+        told = [entry.message for entry in unread if entry.code != FIRST_SIGHT]
+        new = [entry.log for entry in unread if entry.code == FIRST_SIGHT]
+        if new:
+            ends = "a cut at its end" if len(new) == 1 else "cuts at their ends"
+            told.append(f"this machine sees {listed(new)} for the first time, so {ends} would not show")
+        return some(told)
 
     @property
     def status(self) -> int:
@@ -87,30 +102,34 @@ def verify(session: Session, wanted: Log | None = None, *, memory: str = MEMORY)
     """
     known = reviewing_logs.remembered(session)
     found: list[LogFound] = []
-    anchors: dict[str, dict[int, tuple[bytes, str]]] = {}
-    for log in _to_read(session, known, wanted):
-        one = Replay(session, log, known.get(str(log)), anchors, memory)
-        told = one.run()
-        if wanted is None or log == wanted:
-            found.append(told)
+    anchors: dict[str, list[tuple[int, bytes, str]]] = {}
+    there = reviewing_logs.all_logs(session)
+    if wanted is not None and wanted.kind != ACCESS:
+        _demand(wanted, there)
+        there = [wanted]
+    for log in (log for log in there if log.kind != ACCESS):
+        found.append(Replay(session, log, known.get(str(log)), anchors, memory).run())
+    access = [log for log in there if log.kind == ACCESS]
+    gone = anchors.keys() - {str(log) for log in there} - {str(entry.log) for entry in found}
+    access += [log_names.parse(name) for name in sorted(gone)]
+    if wanted is not None and wanted.kind == ACCESS:
+        _demand(wanted, access)
+        found, access = [], [wanted]
+    elif wanted is not None:
+        access = []
+    for log in access:
+        found.append(Replay(session, log, known.get(str(log)), anchors, memory).run())
     for entry in found:
         if entry.holds and entry.head is not None and entry.head.size:
             log_writers.remember(session, entry.log, entry.head)
     return Verification(tuple(found), _limits(session, found))
 
 
-def _to_read(session: Session, known: Mapping[str, Head], wanted: Log | None) -> list[Log]:
-    """List what has to be read: of an access log also the logs that its heads may be anchored in."""
-    there = reviewing_logs.all_logs(session)
-    if wanted is None:
-        return there
-    if wanted not in there and str(wanted) not in known:
+def _demand(wanted: Log, there: Sequence[Log]) -> None:
+    if wanted not in there:
         raise NotFound(
             f"There is no log {wanted}.", subject=str(wanted), hint="See what there is: mvault audit status"
         )
-    if wanted.kind == ACCESS:
-        return [*(log for log in there if log.kind == log_names.ENVIRONMENT), wanted]
-    return [wanted]
 
 
 def _limits(session: Session, found: Sequence[LogFound]) -> tuple[str, ...]:
@@ -119,7 +138,7 @@ def _limits(session: Session, found: Sequence[LogFound]) -> tuple[str, ...]:
     lone = [str(entry.log) for entry in found if entry.head is not None and not _witnessed(entry)]
     if lone:
         texts.append(
-            f"No witness has cosigned {some(lone)}: its writer could have shown others another history."
+            f"No witness has cosigned {listed(lone)}, so that others could have been shown another history."
         )
     return tuple(texts)
 

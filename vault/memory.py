@@ -8,9 +8,10 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from vault.core import limits, memory_format, memory_journal, names
-from vault.core.memory_format import Memory, Pin
+from vault.core import limits, memory_format, memory_journal, names, trusted_locations
+from vault.core.memory_format import Memory
 from vault.core.memory_journal import Stored
+from vault.core.trusted_locations import Pin
 from vault.errors import Conflict, Refused, Unavailable
 from vault.locked_file import READ_ONLY, LockedFile, Stamp, unwritable
 
@@ -228,14 +229,14 @@ class Pins:
                     return found
                 if found is None and len(pins) >= limits.PINS:
                     raise _no_place(f"{self._file.path} has {limits.PINS:,} entries already")
-                self._file.replace(memory_format.encode_pins({**pins, location: wanted}))
+                self._file.replace(trusted_locations.encode_pins({**pins, location: wanted}))
         except OSError as error:
             raise unwritable(self._file.path, error) from None
         return wanted
 
 
 def _parse_pins(data: bytes, file: LockedFile) -> dict[str, Pin]:
-    return memory_format.parse_pins(data, str(file.path))
+    return trusted_locations.parse_pins(data, str(file.path))
 
 
 def _other_root(location: str, found: Pin, path: Path) -> Conflict:

@@ -22,7 +22,7 @@ from vault.core.names import Principal
 
 CONTENT: Final = {"model.json": b'{"secret weight":1}', "features.json": b'["secret feature"]'}
 REFERENCES: Final = ("churn", "churn@prod", "churn:1")
-VERSIONS: Final = 5  # for several threads
+VERSIONS: Final = 3  # for several threads
 SOME: Final = 6  # kills of a verb by default, before and after a step each
 
 
@@ -102,7 +102,7 @@ def run(verb: str, folder: Path, which: str) -> dict[str, object]:
     built = vault(1 if THREADS == 1 else VERSIONS)
     if verb == "sync":
         without_copies(built)
-    kills = 0
+    kills = left = 0
     wrong: list[str] = []
     taken = steps(built, folder / "rehearsal", act)
     for step in taken:
@@ -113,12 +113,14 @@ def run(verb: str, folder: Path, which: str) -> dict[str, object]:
         for when in ("before", "after"):
             place = folder / f"{step.index}-{when}"
             if not killed(on_disk(built, place, " killed"), act, step.index, when):
-                if THREADS == 1:
+                if step.verb == "list" and when == "after":
+                    left += 1  # who finds the key at once leaves the listing, which has no end then
+                elif THREADS == 1:
                     wrong.append(f"not killed {when} {step}")
                 continue  # among threads there may be a step less, or one that another thread overtook
             kills += 1
             wrong += [f"killed {when} {step}: {what}" for what in complaints(built, place, act)]
-    return {"steps": len(taken), "kills": kills, "wrong": wrong}
+    return {"steps": len(taken), "kills": kills, "left": left, "wrong": wrong}
 
 
 if __name__ == "__main__":

@@ -241,15 +241,15 @@ def test_zip_headers_that_readers_understand_differently_are_refused(name: str, 
 def test_bytes_around_and_between_are_refused(cell: Cell) -> None:
     end = DUMPED.rindex(END)
     whole = zipfile.ZipFile(io.BytesIO(DUMPED)).infolist()
-    for data in (
+    files = (
         b"#!/bin/sh\n" + DUMPED,
         DUMPED + b"\x00",
         DUMPED + DUMPED,
         DUMPED[:end] + b"x" + DUMPED[end:],
         DUMPED[: whole[1].header_offset] + b"PK" + DUMPED[whole[1].header_offset :],
         DUMPED[:-2] + b"\x05\x00hello",
-    ):
-        told = cell.attack("m.skops", data)
+    )
+    for told in cell.attacks("m.skops", files):
         assert_refused(told, *REFUSED)
 
 
@@ -315,7 +315,7 @@ def test_numbers_that_compiled_code_trusts_are_checked(name: str, cell: Cell) ->
     """Each array of the model in turn is filled with one number beyond all others."""
     honest = sample(f"skops/{name}")
     source = zipfile.ZipFile(io.BytesIO(honest.data))
-    outcomes = set()
+    files = []
     for target in source.namelist():
         if not target.endswith(".npy"):
             continue
@@ -330,7 +330,9 @@ def test_numbers_that_compiled_code_trusts_are_checked(name: str, cell: Cell) ->
                         content[:head] + struct.pack("<q", 1 << 40) * words + content[head + 8 * words :]
                     )
                 archive.writestr(zipfile.ZipInfo(member), content)
-        told = cell.attack("m.skops", buffer.getvalue())
+        files.append(buffer.getvalue())
+    outcomes = set()
+    for told in cell.attacks("m.skops", files):
         assert not told.signal
         assert told.effects == []
         outcomes.add(told.loaded)
@@ -359,11 +361,15 @@ def test_a_refused_file_is_not_tried_as_anything_else(cell: Cell) -> None:
         "npy": "npy",
         "safetensors": "safetensors",
     }
-    for name, data in files.items():
-        for kind, ending in endings.items():
-            if name.startswith(kind) or (name.startswith("joblib") and kind == "pickle"):
-                continue
-            told = cell.attack(f"m.{ending}", data)
+    for kind, ending in endings.items():
+        names = [
+            name
+            for name in files
+            if not name.startswith(kind) and not (name.startswith("joblib") and kind == "pickle")
+        ]
+        for name, told in zip(
+            names, cell.attacks(f"m.{ending}", [files[name] for name in names]), strict=True
+        ):
             assert told.static in (*REFUSED, "malformed-json", "pickle-refused"), (name, ending, told)
             assert (told.silent, told.effects) == ([], [])
             assert told.loaded != "passed"

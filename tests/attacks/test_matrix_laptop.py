@@ -30,7 +30,7 @@ from tests.attacks.matrix_scenes import (
 from tests.e2e.team_parts import ONE, TWO
 from vault.errors import (
     AccessDenied,
-    NotFound,
+    LogInconsistent,
     UntrustedSigner,
 )
 
@@ -99,13 +99,13 @@ LOG_WRITER = (
         "a private fork of the log, where prod asks for a witnessed one",
         Row.LOG_WRITER, ("a private fork of the log", "requirements"), one,
         strike=asks_for_a_log("witnessed", 1), flow=loads("churn@prod"), gives=ONE,
-        refused=(NotFound, "not-found"),
+        refused=(LogInconsistent, "not-logged"),
     ),
     Attack(
         "a private fork of the log, where prod asks for any",
         Row.LOG_WRITER, ("a private fork of the log", "requirements"), one,
         strike=asks_for_a_log("unwitnessed"), flow=loads("churn@prod"), gives=ONE,
-        refused=(NotFound, "not-found"),
+        refused=(LogInconsistent, "not-logged"),
     ),
 )  # fmt: skip
 

@@ -66,8 +66,18 @@ ANOTHER_VAULTS = {
 
 
 def counterparts(kind: str) -> dict[str, str]:
-    """Pair the objects of a kind in the other vault with ours, in the order of their names."""
-    pairs = zip(objects(theirs(), kind), objects(ours(), kind), strict=True)
+    """Pair the objects of a kind in the other vault with ours, in the order of their names.
+
+    Those of payloads are random, so within a version the sizes decide; other sizes are another attack.
+    """
+
+    def ordered(built: Built) -> list[str]:
+        names = objects(built, kind)
+        if kind != "payload":
+            return names
+        return sorted(names, key=lambda name: (name.rpartition("/")[0], len(built.store.objects[name])))
+
+    pairs = zip(ordered(theirs()), ordered(ours()), strict=True)
     return {origin: place for origin, place in pairs if "fraud" not in place}
 
 

@@ -287,7 +287,13 @@ def test_the_folder_and_its_files_are_private_whatever_the_umask(folder: Path) -
             names = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     finally:
         os.umask(before)
-    assert set(names) == {"intake.sqlite", "intake.sqlite-wal", "intake.sqlite-shm", "integrating.lock"}
+    assert set(names) == {
+        "intake.reserve",
+        "intake.sqlite",
+        "intake.sqlite-wal",
+        "intake.sqlite-shm",
+        "integrating.lock",
+    }
     assert set(names.values()) == {0o600}
     made.close()
 
@@ -563,6 +569,50 @@ def test_an_intake_has_a_most_and_says_so(folder: Path, monkeypatch: pytest.Monk
     assert made.waiting().entries == kept >= 80
     assert len(ids(made)) == kept, "and it can be emptied"
     made.append(full())
+    made.close()
+
+
+def test_a_disk_that_is_full_can_be_emptied(
+    folder: Path, taken: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removing what is in the log writes too, so some room is kept for it."""
+    taken.append(SEVERAL)
+    reserve = folder / "intake.reserve"
+    assert reserve.stat().st_blocks * 512 >= 8 * limits.MIB
+    real = intake_file.IntakeFile._change
+
+    def full(self: intake_file.IntakeFile, work: Callable[[], object]) -> object:
+        if reserve.exists():
+            raise Unavailable("full", code="storage-full")
+        return real(self, work)
+
+    monkeypatch.setattr(intake_file.IntakeFile, "_change", full)
+    with pytest.raises(Unavailable):
+        taken.append([entry()])
+    assert reserve.exists(), "it is not spent on more records"
+    assert ids(taken) == [one.record_id for one in SEVERAL]
+    assert not reserve.exists()
+    monkeypatch.undo()
+    taken.close()
+    taken.append([entry()])
+    assert reserve.stat().st_size == 8 * limits.MIB
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_without_room_for_a_reserve_there_is_none(
+    number: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(descriptor: int, data: bytes) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "write", fails)
+    made = opened(folder)
+    if number == errno.ENOSPC:
+        made.append(SEVERAL)
+    else:
+        with pytest.raises(Unavailable):
+            made.append(SEVERAL)
+    assert not (folder / "intake.reserve").exists()
     made.close()
 
 

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from tests.cli.typing_user import User
+from vault.cli.audit import COMMANDS as AUDIT_COMMANDS
 from vault.cli.command import Family, Verb
 from vault.cli.main import COMMANDS, cli
 from vault.cli.options import common_options
@@ -77,6 +78,8 @@ def test_the_tree_has_the_commands_of_this_release() -> None:
         "mvault trust export",
         *(f"mvault identity {name}" for name in ("new", "show", "list", "export", "import", "passphrase")),
         *(f"mvault policy {name}" for name in POLICY_COMMANDS),
+        *(f"mvault audit {name}" for name in AUDIT_COMMANDS),
+        "mvault audit report verify",
         "mvault root draft",
         *(f"mvault team {name}" for name in ("list", "add", "remove")),
         *(f"mvault access {name}" for name in ("show", "sync", "rotate")),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.typing_user import User
 from vault import starting
+from vault.cli.audit import COMMANDS as AUDIT_COMMANDS
 from vault.policyfile import shipped
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -132,6 +133,8 @@ def test_every_documented_shape_is_tested() -> None:
         "mvault policy status",
         "mvault policy apply",
         "mvault team add",
+        *(f"mvault audit {name}" for name in AUDIT_COMMANDS if "-" not in name),  # test_cli_audit.py
+        "mvault audit report verify",
     }
     assert with_shape == {*JSON_CASES, *tested_elsewhere}
 

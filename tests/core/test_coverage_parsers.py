@@ -9,13 +9,13 @@ from tests.builders import new_identity
 from vault.core import (
     ed25519,
     formats,
-    memory_format,
     npy,
     pickle_trace,
     public_identity,
     safetensors_header,
     settings_format,
     static_stage,
+    trusted_locations,
 )
 from vault.core.allowance import Allowance
 from vault.errors import FormatRefused, Malformed, PickleRefused, Refused
@@ -40,7 +40,7 @@ def test_compressed_bytes_are_a_joblib_file_only_if_a_pickle_is_inside() -> None
 
 def test_pins_of_another_format_are_refused() -> None:
     with pytest.raises(Refused, match="its format is not"):
-        memory_format.parse_pins(b'{"format":"x","trusted":{}}', "it")
+        trusted_locations.parse_pins(b'{"format":"x","trusted":{}}', "it")
 
 
 def test_a_header_names_each_field_with_a_colon() -> None:

@@ -28,6 +28,7 @@ from vault.core import (
     settings_format,
     skops_loaders,
     skops_walk,
+    trusted_locations,
     zip_reader,
 )
 from vault.core.pickle_host import Draft, RawArray
@@ -487,9 +488,11 @@ def test_keys_of_a_memory_are_names(part: str) -> None:
 
 
 def test_a_location_that_is_trusted_is_not_empty() -> None:
-    data = memory_format.encode_pins({"": memory_format.Pin(names.digest("0" * 64), "2026-11-23T05:00:00Z")})
+    data = trusted_locations.encode_pins(
+        {"": trusted_locations.Pin(names.digest("0" * 64), "2026-11-23T05:00:00Z")}
+    )
     with pytest.raises(Refused, match="A location"):
-        memory_format.parse_pins(data, "it")
+        trusted_locations.parse_pins(data, "it")
 
 
 def test_a_marks_entry_is_text() -> None:

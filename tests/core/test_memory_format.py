@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vault.core import limits, memory_format, names
-from vault.core.memory_format import Mark, Memory, Pin
+from vault.core import limits, memory_format, names, trusted_locations
+from vault.core.memory_format import Mark, Memory
+from vault.core.trusted_locations import Pin
 from vault.errors import Refused, Rollback, Unavailable
 
 VAULT = "ab" * 32
@@ -199,9 +200,9 @@ def test_more_channels_than_a_memory_holds_are_an_error_and_not_forgotten() -> N
 
 def test_pins_are_read_back_and_may_be_edited_by_hand() -> None:
     pins = {"/models": Pin(names.digest(VAULT), "2026-11-23T05:00:00Z")}
-    data = memory_format.encode_pins(pins)
-    assert memory_format.parse_pins(data, "trusted.json") == pins
-    assert memory_format.parse_pins(data.replace(b":{", b": {\n  ") + b"\n", "trusted.json") == pins
+    data = trusted_locations.encode_pins(pins)
+    assert trusted_locations.parse_pins(data, "trusted.json") == pins
+    assert trusted_locations.parse_pins(data.replace(b":{", b": {\n  ") + b"\n", "trusted.json") == pins
 
 
 def test_slots_that_were_collected_are_carried_over_to_what_is_merged() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests import builders
 from tests.builders import Built
-from vault.core import envelope, limits, policy, policy_document
+from vault.core import envelope, limits, policy, policy_document, policy_succession
 from vault.core.names import Digest, Environment, Principal
 from vault.core.policy import ApprovalRule, Key, LogHead, Policy, Requirements
 from vault.errors import DigestMismatch, Malformed, NotFound, Refused, Unavailable
@@ -170,7 +170,7 @@ def test_a_manifest_or_a_root_is_no_policy(built: Built) -> None:
 
 
 def in_force(built: Built, objects: dict[int, bytes]) -> tuple[Policy, list[int | str]]:
-    found, _, skipped = policy_document.in_force(built.trusted, objects, objects.__getitem__)
+    found, _, skipped = policy_succession.in_force(built.trusted, objects, objects.__getitem__)
     return found, [entry.name for entry in skipped]
 
 
@@ -207,10 +207,10 @@ def test_an_object_too_large_for_a_policy_is_skipped_and_one_that_cannot_be_read
         return give
 
     too_large = Malformed("too large", code="too-large")
-    _, found, skipped = policy_document.in_force(built.trusted, [1, 2], read(too_large))
+    _, found, skipped = policy_succession.in_force(built.trusted, [1, 2], read(too_large))
     assert (found.version, skipped[0].code) == (1, "too-large")
     with pytest.raises(Unavailable):
-        policy_document.in_force(built.trusted, [1, 2], read(Unavailable("gone")))
+        policy_succession.in_force(built.trusted, [1, 2], read(Unavailable("gone")))
 
 
 def test_keys_are_named_by_their_digests(built: Built) -> None:

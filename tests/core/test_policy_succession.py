@@ -7,7 +7,7 @@ import pytest
 
 from tests import builders
 from tests.builders import Built
-from vault.core import envelope, policy, policy_document
+from vault.core import envelope, policy, policy_document, policy_succession
 from vault.core.names import Digest
 
 GONE = Digest("e" * 64)  # a policy that other people signed: it does not verify under the root in force
@@ -37,7 +37,7 @@ class Chain:
 
     def in_force(self) -> tuple[int, list[str]]:
         """Give the number in force, and what was skipped."""
-        found, found_id, skipped = policy_document.in_force(
+        found, found_id, skipped = policy_succession.in_force(
             self.built.trusted, self.objects, self.objects.__getitem__
         )
         assert found_id.digest == self.digests[found.version]

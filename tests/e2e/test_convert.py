@@ -71,7 +71,6 @@ WRITERS: dict[str, Callable[[Any], bytes]] = {
     "gzipped.pkl": lambda thing: gzip.compress(pickle.dumps(thing, protocol=2)),
     "bzipped.pkl": lambda thing: bz2.compress(pickle.dumps(thing, protocol=4)),
 }
-FIRST = {"zlib.joblib"}  # the others: pytest -m slow; protocol 0 is what an old release writes, below
 
 
 def restored(found: "vault.Conversion") -> Any:
@@ -83,9 +82,8 @@ def restored(found: "vault.Conversion") -> Any:
     return skops.restore(content, frozenset(found.types), subject="it")
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in WRITERS]
-)
+@pytest.mark.slow  # below, an old release writes protocol 0, and a table's model is a joblib file
+@pytest.mark.parametrize("name", WRITERS)
 def test_every_way_of_pickling_is_read(name: str, tmp_path: Path) -> None:
     model = fitted("forest")
     path = tmp_path / name
@@ -137,8 +135,8 @@ def test_a_table_with_text_keeps_its_columns(tmp_path: Path) -> None:
     model = make_pipeline(ColumnTransformer(steps), LogisticRegression()).fit(
         table, ["yes", "no", "yes", "no"] * 20
     )
-    path = tmp_path / "model.pkl"
-    path.write_bytes(pickle.dumps(model))
+    path = tmp_path / "model.joblib"
+    path.write_bytes(WRITERS["zlib.joblib"](model))
     table.to_csv(tmp_path / "rows.csv", index=False)
     found = vault.convert(path, sample=tmp_path / "rows.csv")
     assert (found.rows, found.differing, found.sample) == (1_000, 0.0, "given")

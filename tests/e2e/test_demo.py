@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from vault.demo import attacks, main, tampering, train
+from vault.demo import attacks, log_attacks, main, tampering, train
 from vault.demo.attacks import Attack
+from vault.demo.log_attacks import LogAttack
 from vault.demo.stage import Stage
 from vault.demo.train import Trained
 
@@ -38,14 +39,14 @@ def test_some_of_the_demo_passes_and_leaves_nothing_behind(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only(monkeypatch, attacks.ATTACKS[0], attacks.ATTACKS[9])
-    check_the_story(capsys, tmp_path, monkeypatch, promises=5)
+    check_the_story(capsys, tmp_path, monkeypatch, promises=15)
 
 
 @pytest.mark.slow
 def test_the_whole_demo_passes_and_leaves_nothing_behind(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_the_story(capsys, tmp_path, monkeypatch, promises=10)
+    check_the_story(capsys, tmp_path, monkeypatch, promises=20)
 
 
 def check_the_story(
@@ -72,6 +73,10 @@ def check_the_story(
     assert told.count("  ok\n") == len(attacks.ATTACKS) + promises
     for code in {attack.code for attack in attacks.ATTACKS if attack.code}:
         assert re.search(rf"refused +{code}", told), code
+    for on_the_log in log_attacks.ATTACKS:
+        outcome = rf"found +{on_the_log.code}" if on_the_log.code else "whole +it does no harm"
+        assert re.search(rf"{on_the_log.title} +{outcome} +ok\n", told), on_the_log.title
+    assert re.search(r"mvault audit verify +whole: yes +\d+ entries in 4 logs", told)
     assert list(home.iterdir()) == [], "nor do the libraries leave anything: no telemetry"
     assert list(temporary.iterdir()) == []
     assert Path.cwd() == here
@@ -86,10 +91,48 @@ def test_the_attacks_cover_what_the_issue_lists() -> None:
     assert len({attack.title for attack in attacks.ATTACKS}) == len(attacks.ATTACKS) == 18
 
 
+def test_the_logs_are_attacked_by_rewriting_cutting_forking_deleting_and_squatting() -> None:
+    assert len({attack.title for attack in log_attacks.ATTACKS}) == len(log_attacks.ATTACKS) == 5
+    assert [attack.code for attack in log_attacks.ATTACKS] == ["log-inconsistent"] * 4 + [""]
+
+
 def nothing(stage: Stage) -> None:
     """Leave the storage as it is."""
 
 
+def only_on_the_log(monkeypatch: pytest.MonkeyPatch, *chosen: LogAttack) -> None:
+    monkeypatch.setattr(log_attacks, "ATTACKS", chosen)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_log_that_tells_otherwise_and_an_attack_that_is_not_found_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite, cut, *_, squat = log_attacks.ATTACKS
+    flip = attacks.ATTACKS[0]
+
+    def forget_a_refusal(stage: Stage) -> None:
+        """Flip a byte, and have the service keep its records where nobody looks."""
+        flip.apply(stage)
+        stage.service.records.rename(stage.folder / "elsewhere")
+        stage.service.records.touch()
+
+    only(monkeypatch, replace(flip, apply=forget_a_refusal))
+    only_on_the_log(
+        monkeypatch, replace(rewrite, code=""), replace(cut, apply=nothing), replace(squat, code="rollback")
+    )
+    status, document = run_as_json(capsys)
+    assert (status, document["ok"]) == (1, False)
+    broken = dict(line.split(": ", 1) for line in document["broken"])
+    assert broken.keys() >= {"load, refused", rewrite.title, cut.title, squat.title}
+    assert "'decrypt-failed': 1" in broken["load, refused"]
+    assert broken[rewrite.title] == "log-inconsistent, where a whole record is right"
+    assert broken[cut.title].startswith("nothing was changed in the storage; it was whole, where")
+    assert broken[squat.title] == "it was whole, where rollback is right"
+    assert [entry["ok"] for entry in document["log_attacks"]] == [False] * 3
+
+
+@pytest.mark.slow
 def test_whatever_goes_otherwise_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, small: Trained
 ) -> None:
@@ -126,6 +169,7 @@ def test_whatever_goes_otherwise_is_named(
     assert "its absence would prove nothing" in broken["(its pickle, loaded without a vault)"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_bytes_that_are_not_put_back_fail_the_demo_and_the_folder_is_kept_on_request(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

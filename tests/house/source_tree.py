@@ -1,11 +1,11 @@
-"""The project's own source, parsed once for the tests of its rules."""
+"""The project's own source, parsed once, on first use, for the tests of its rules."""
 
 import ast
 import subprocess
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -16,11 +16,15 @@ TEXT = frozenset({".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".sh", ".cfg",
 
 @dataclass(frozen=True)
 class Module:
-    """One parsed file; `name` is its path below the project."""
+    """One file; `name` is its path below the project."""
 
     name: str
     text: str
-    tree: ast.Module
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """Parse it."""
+        return ast.parse(self.text)
 
     @property
     def lines(self) -> int:
@@ -30,12 +34,12 @@ class Module:
 
 @cache
 def modules(folder: str = "vault") -> tuple[Module, ...]:
-    """Parse every Python file below a folder of the project."""
+    """Read every Python file below a folder of the project."""
     found = []
     for path in sorted((ROOT / folder).rglob("*.py")):
         if not SKIPPED & set(path.parts):
             text = path.read_text(encoding="utf-8")
-            found.append(Module(str(path.relative_to(ROOT)), text, ast.parse(text)))
+            found.append(Module(str(path.relative_to(ROOT)), text))
     return tuple(found)
 
 

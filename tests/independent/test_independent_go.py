@@ -108,8 +108,9 @@ def test_both_refuse_a_log_that_somebody_else_has_signed(program: Path, tmp_path
     assert not Judged(built, writers=("ann",)).theirs(program, tmp_path).accepted
     other = Judged(built)
     data = log_objects(built)[PROD_LOG.checkpoint]
-    place = data.index(b"\xe2\x80\x94") + 200
-    built.store.objects[PROD_LOG.checkpoint] = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+    place = data.index(b"\n\n") + len("\n\n— ".encode()) + len(other.key("owner").split("+")[0]) + 30
+    swapped = b"A" if data[place : place + 1] != b"A" else b"B"
+    built.store.objects[PROD_LOG.checkpoint] = data[:place] + swapped + data[place + 1 :]
     assert not agree(other, program, tmp_path).accepted
 
 

@@ -312,12 +312,15 @@ class Judge:
             if (env, model) == (use.env, use.model) and not gone:
                 wanted.append((slot, mark))
         for slot, mark in wanted:
-            genuine = any(
-                record.slot == slot and record.digest == mark[2] and not record.newer
+            records = [
+                record
                 for record in self.opinion.records(use.env, use.model)
-            )
+                if record.slot == slot and not record.newer
+            ]
+            went_on = mark[0] < self.era and any(record.order > mark[:2] for record in records)
+            there = any(record.digest == mark[2] for record in records) or went_on
             name = f"channels/{use.env}/{slot}/{use.model}/@/{mark[1]:06d}.json"
-            if not genuine and not self._was_in_force(self.objects.get(name, b""), "channel", mark[2]):
+            if not there and not self._was_in_force(self.objects.get(name, b""), "channel", mark[2]):
                 raise Denied("rollback")
 
     # --- promotions ---

@@ -24,6 +24,7 @@ from vault.core import (
     records,
     strict_json,
     trust,
+    trusted_locations,
     trustfile,
 )
 from vault.core.allowance import Allowance
@@ -190,8 +191,11 @@ def trust_files() -> list[bytes]:
 
 
 def pin_lists() -> list[bytes]:
-    pin = memory_format.Pin(VAULT, "2026-11-23T05:00:00Z")
-    return [memory_format.encode_pins({}), memory_format.encode_pins({"/srv/models": pin, "memory:": pin})]
+    pin = trusted_locations.Pin(VAULT, "2026-11-23T05:00:00Z")
+    return [
+        trusted_locations.encode_pins({}),
+        trusted_locations.encode_pins({"/srv/models": pin, "memory:": pin}),
+    ]
 
 
 def public_identities() -> list[bytes]:
@@ -212,11 +216,11 @@ def test_hostile_trust_files_mean_the_same_when_written_again_or_are_refused(dat
 @settings(max_examples=120)
 @given(hostile(pin_lists))
 def test_hostile_lists_of_pins_mean_the_same_when_written_again_or_are_refused(data: bytes) -> None:
-    found = attempt(lambda data: memory_format.parse_pins(data, "it"), data)
+    found = attempt(lambda data: trusted_locations.parse_pins(data, "it"), data)
     if isinstance(found, Refused):
         assert found.code == "memory-damaged"
     else:
-        assert memory_format.parse_pins(memory_format.encode_pins(found), "it") == found
+        assert trusted_locations.parse_pins(trusted_locations.encode_pins(found), "it") == found
 
 
 @settings(max_examples=120)

@@ -8,7 +8,7 @@ from tests.property import team_world as world
 from tests.property.team_acts import SHORT, Team, run
 from tests.property.test_team_machine import HonestTeam, HostileTeam
 
-WHO = st.sampled_from(world.EVERYBODY[1:])
+WHO = st.sampled_from(("dora", "ann", "bob", "cat", "rex", "eve", "robot"))
 
 
 class Insiders(Team):
@@ -41,7 +41,13 @@ class Insiders(Team):
     somebody_loads = HonestTeam.somebody_loads
     somebody_signs_by_hand = HostileTeam.somebody_signs_by_hand
     a_release_is_pushed_through = HostileTeam.a_release_is_pushed_through
+    a_version_is_barred = HostileTeam.a_version_is_barred
+    is_published = HostileTeam.is_published
+    vote = HostileTeam.vote
+    next_number = HostileTeam.next_number
+    look_at = HostileTeam.look_at
     two_publish_together = HostileTeam.two_publish_together
+    the_store_is_attacked = HostileTeam.the_store_is_attacked
 
 
 def test_insiders_get_nothing_into_an_environment_that_its_policy_does_not_allow() -> None:

@@ -1,10 +1,10 @@
 """Read a channel's records without a gap: each names, in `prev`, what was in force when it was made."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from vault.actions import objects
 from vault.core import envelope, layout, limits, records
-from vault.core.channels import Entry, Records
+from vault.core.channels import Entry, Records, Slots
 from vault.core.in_force import Channel, Signed
 from vault.core.names import Digest
 from vault.errors import Refused, Rollback
@@ -22,10 +22,48 @@ def unbroken(store: Store, place: Records) -> list[Entry]:
         Rollback: what a record follows is gone from the store.
         Unavailable.
     """
-    genuine = [entry for entry in place if isinstance(entry, Signed)]
+    genuine = _genuine(place)
+    _demand(store, place, _followed(place, genuine) - _digests(genuine))
+    return genuine
+
+
+def unbroken_so_far(store: Store, among: Slots) -> None:
+    """Refuse where one was taken out from among those records of a model that its channel was judged by.
+
+    Step 4 reads back, in every slot, to the point before which no withdrawal
+    matters. The last record that it read there lies at that point or before: what
+    that one follows is not asked for. Nothing more is read while each record
+    follows the one below it.
+
+    Raises:
+        Rollback: what a record follows is gone from the store.
+        Unavailable.
+    """
+    for place in among.places.values():
+        read = [entry for entry in place.looked_at if isinstance(entry, Signed)]
+        later = read if place.exhausted else read[:-1]
+        missing = _followed(place, later) - _digests(read)
+        if missing:
+            _demand(store, place, missing - _digests(_genuine(place)))
+
+
+def _genuine(place: Records) -> list[Entry]:
+    return [entry for entry in place if isinstance(entry, Signed)]
+
+
+def _digests(entries: Iterable[Entry]) -> set[Digest]:
+    return {entry.digest for entry in entries}
+
+
+def _followed(place: Records, entries: Iterable[Entry]) -> set[Digest]:
+    """Give what records of the policy's era follow."""
     era = place.context.policy_id.era
-    named = {entry.record.prev for entry in genuine if entry.record.policy.era == era}
-    missing = {digest for digest in named if digest is not None} - {entry.digest for entry in genuine}
+    named = {entry.record.prev for entry in entries if entry.record.policy.era == era}
+    return {digest for digest in named if digest is not None}
+
+
+def _demand(store: Store, place: Records, missing: set[Digest]) -> None:
+    """Refuse where something lies in the store under no number of a channel, whether it counts or not."""
     if missing and not missing <= _lying_there(store, place, missing):
         raise Rollback(
             f"A record of {place.where} that a later one follows is gone from the store.",
@@ -33,7 +71,6 @@ def unbroken(store: Store, place: Records) -> list[Entry]:
             hint="Somebody deleted it, and it may have been a withdrawal. Restore it from a backup; if it is "
             "lost, the holders of the root begin a new era.",
         )
-    return genuine
 
 
 def _lying_there(store: Store, place: Records, wanted: Collection[Digest]) -> set[Digest]:

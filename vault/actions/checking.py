@@ -62,7 +62,7 @@ def check(session: Session, reference: Reference | None, *, data: bool) -> Repor
     """
     report = Report()
     trust = session.trust()
-    report.skip(trust.skipped)
+    report.skip(session.trust_skipped())
     report.ok("trust", f"root {trust.root.root.version} and policy {trust.policy.version} are in force")
     checker = _Checker(session, report, data=data)
     if reference is not None:

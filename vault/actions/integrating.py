@@ -1,6 +1,7 @@
 """Move audit records that wait on this machine into the access log of their identity."""
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from vault.actions import log_writers
@@ -8,7 +9,7 @@ from vault.actions.session import Session
 from vault.core import audit_record
 from vault.core.log_chain import Head
 from vault.core.log_names import Log
-from vault.errors import Unavailable
+from vault.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
     from vault.audit.held import Held, HeldTurn
@@ -31,6 +32,8 @@ def integrate(session: Session, intake: "Intake | Held", *, wait: float) -> int:
     while intake.waiting().entries:
         with intake.integrating(wait=max(0.0, deadline - time.monotonic())) as turn:
             if turn is not None:
+                if not intake.waiting().entries:
+                    return moved  # whoever had the turn before took ours too
                 return moved + _move(session, log_writers.own_log(session, intake.instance), turn)
         if time.monotonic() >= deadline:
             raise Unavailable(
@@ -45,7 +48,7 @@ def integrate(session: Session, intake: "Intake | Held", *, wait: float) -> int:
 def _move(session: Session, log: Log, turn: "Turn | HeldTurn") -> int:
     known = log_writers.known(session, log)
     if turn.since is not None:
-        turn.forget(_stored_since(session, log, known))
+        turn.forget(_stored_since(session, log, known, turn.since))
     writer = log_writers.writer(session, log)
     number = writer.read().head.number
     moved = 0
@@ -60,14 +63,20 @@ def _move(session: Session, log: Log, turn: "Turn | HeldTurn") -> int:
     return moved
 
 
-def _stored_since(session: Session, log: Log, known: Head | None) -> list[bytes]:
-    """List the ids of the records that came into a log since `known`: a crash may have kept them waiting."""
+def _stored_since(session: Session, log: Log, known: Head | None, since: int) -> list[bytes]:
+    """List the ids of the records that came into a log after a commit: a crash may have kept them waiting.
+
+    Whoever reviews here may have seen, and remembered, more of the log than that.
+    """
     from vault.audit.reading import CommitRead, LogReader
 
     found: list[bytes] = []
 
     def take(commit: CommitRead) -> None:
-        found.extend(audit_record.parse(entry).record_id for entry in commit.entries)
+        for entry in commit.entries:
+            with suppress(Refused):  # some other program's
+                found.append(audit_record.parse(entry).record_id)
 
-    LogReader(session.store, log, session.trust().policy, known=known).read(take, start=known)
+    start = known if known is not None and known.number <= since else None
+    LogReader(session.store, log, session.trust().policy, known=known).read(take, start=start)
     return found

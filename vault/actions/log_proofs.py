@@ -180,6 +180,8 @@ class _LogProofs:
     def _check_history(self, log: Log, head: Head) -> None:
         """Compare a head with the one that this client remembers of the log, and the one that was attested.
 
+        What holds is remembered; a proof does not tell the number of its commit, so that is 0 at first.
+
         Raises:
             Rollback: `rollback`: one does not continue the other.
         """
@@ -189,6 +191,8 @@ class _LogProofs:
         known, attested = log_writers.known(session, log), self._attested(log)
         wanted = [each for each in (known, attested) if each is not None and _tree(each) != _tree(head)]
         if not wanted:
+            if known is None:
+                log_writers.remember(session, log, head)
             return
         seen = {} if attested is None else {attested.size: attested.root}
         prover = proving.Prover(session.store, log, session.trust().policy, known=known, seen=seen)
@@ -202,6 +206,7 @@ class _LogProofs:
                 hint="Somebody who may write it keeps two histories, or an old copy was put back. "
                 "Ask the vault's owner: mvault audit verify",
             ) from None
+        log_writers.remember(session, log, prover.newest.head)
 
     def _attested(self, log: Log) -> Head | None:
         """Give the head of the log that the heads of its environment name, where the client reads them."""

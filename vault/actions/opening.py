@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vault import memory, settings
-from vault.actions.auditor import Auditor
+from vault.actions import auditor
 from vault.actions.session import HeldIdentity, Session
 from vault.core import layout, limits, trustfile
 from vault.core.allowance import Allowance
@@ -74,7 +74,7 @@ def open_session(found: Settings, store: Store, *, allow: Allowance, environment
         allowance=_union(_union(allow, pinned.allowance), found.allow),
         clock=clock,
         random=secrets.token_bytes,
-        audit=Auditor(found.audit, found.state_dir),
+        audit=auditor.shared(found.audit, found.state_dir, store.location),
     )
 
 

@@ -67,10 +67,10 @@ def find_authorised(session: Session, authorised: Authorised, reference: Referen
     if reference.environment is not None:
         return _by_channel(session, authorised, reference)
     if reference.version is None and reference.digest is None:
-        if resolved.rule.name != DEV:
+        if (here := resolved.rule.name) != DEV:
             raise ValueError(
-                f"{reference} alone means the newest version in dev. In {resolved.rule.name}, say "
-                f"{reference.model}@{resolved.rule.name} or {reference.model}:VERSION."
+                f"{reference} alone means the newest version in dev. In {here}, say {reference.model}@{here} "
+                f"or {reference.model}:VERSION."
             )
         return _newest(session, authorised, ())
     return _by_version(session, authorised, reference)
@@ -115,6 +115,7 @@ def _by_channel(session: Session, authorised: Authorised, reference: Reference) 
     try:
         logged.demand_counted(where, found)
         target = channels.target_of_channel(where, found)
+        chain.unbroken_so_far(session.store, among)
         data = read_manifest(session, reference.model, target.version)
         verified = verify(session, authorised, target, data)
         return _finish(session, verified, found.skipped, among, (where, found.head))
@@ -143,9 +144,8 @@ def channel(session: Session, authorised: Authorised, where: Channel, among: Slo
     """
     found = among or slots(session, authorised.resolved, where.model)
     if where.slot not in found.places:
-        found = Slots(
-            found.context, {**found.places, where.slot: judged(session, authorised.resolved, where)}
-        )
+        own = judged(session, authorised.resolved, where)
+        found = Slots(found.context, {**found.places, where.slot: own})
     evidence = partial(_evidence, session, authorised, where)
     return channels.channel_in_force(authorised.resolved, where, found, evidence)
 
@@ -297,9 +297,7 @@ def holds(session: Session, authorised: Authorised, where: Channel, entry: Entry
 
 
 def history(session: Session, authorised: Authorised, among: Slots, digest: Digest) -> list[Entry]:
-    """Give the records that name a digest, and hold or once held, and those that bar it.
-
-    What became of other versions, whose manifests may be deleted, does not matter to this one.
+    """Give the records that name a digest, and hold or once held, and those that bar it; no others matter.
 
     Raises:
         Rollback: a record that another one follows is gone.

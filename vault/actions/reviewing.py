@@ -35,6 +35,8 @@ from vault.errors import NotFound, Unavailable
 from vault.settings import Settings
 
 if TYPE_CHECKING:
+    from vault.actions.anchoring import Anchored
+    from vault.actions.witnessing import Witnessed
     from vault.audit.query import Filter, Row
     from vault.audit.summary import Summary
 
@@ -230,6 +232,32 @@ class Audit:
             Refused, NotFound, Unavailable: it does not hold, or the policy cannot be had.
         """
         return reviewing_proofs.check(self.session, log_proof.parse(data, "The proof"), witnesses=witnesses)
+
+    # --- holding writers to one history ---
+
+    def witness(self, log: str | None = None, *, begin: bool = False) -> "Witnessed":
+        """Cosign every log that this identity may witness, or one, if it continues what was cosigned before.
+
+        `begin` lets a witness begin that remembers nothing.
+
+        Raises:
+            ValueError: that is no name of a log.
+            AccessDenied, NoUsableKey, NotFound, Refused, Unavailable.
+        """
+        from vault.actions import witnessing
+
+        wanted = None if log is None else given(log_names.parse, log)
+        return witnessing.witness(self.session, self.settings.state_dir, wanted, begin=begin)
+
+    def anchor(self, env: str | None = None) -> "Anchored":
+        """Record the heads of all access logs in the trust log, or in the log of an environment.
+
+        Raises:
+            AccessDenied, Conflict, NoUsableKey, NotFound, Refused, Unavailable.
+        """
+        from vault.actions import anchoring
+
+        return anchoring.anchor(self.session, None if env is None else given(names.environment, env))
 
     # --- reporting ---
 

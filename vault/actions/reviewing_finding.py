@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from vault.actions import logged, objects, resolving, reviewing_logs, reviewing_proofs
+from vault.actions import logged, resolving, reviewing_logs, reviewing_proofs
 from vault.actions.reviewing_indexing import Indexed
 from vault.actions.session import Session
 from vault.arguments import given, reference_of
 from vault.core import (
     envelope,
+    heads,
     layout,
     limits,
     log_commit,
@@ -32,8 +33,7 @@ from vault.errors import LogInconsistent, NotFound, Refused
 if TYPE_CHECKING:
     from vault.audit.query import Filter, Row
 
-_NEWEST: Final = 50  # policies and roots that are looked at
-_VOTES: Final = 200  # approvals and adoptions that are looked at
+_LISTED: Final = 200  # objects of a folder that are looked at for one document
 _ID: Final = re.compile(r"[0-9a-fA-F]{4,32}\Z", re.ASCII)
 
 
@@ -209,27 +209,28 @@ def _document(session: Session, record: AuditRecord) -> str | None:
 
 def _places(session: Session, record: AuditRecord) -> Iterator[tuple[str, str]]:
     """Give where the document of a record may lie: its kind, and the name of an object."""
-    if record.action in ("policy", "root"):
-        kind, folder = (
-            (policy.KIND, layout.POLICIES) if record.action == "policy" else (trust.KIND, layout.ROOTS)
-        )
-        newest = objects.numbers(session.store, folder)[: -_NEWEST - 1 : -1]
-        yield from ((kind, folder + layout.numbered(number)) for number in newest)
+    number = record.seq
+    if number is not None and record.action in ("policy", "root"):
+        of_policy = record.action == "policy"
+        yield (policy.KIND, layout.policy(number)) if of_policy else (trust.KIND, layout.root(number))
+    if number is not None and record.action == "attest" and record.environment is not None:
+        yield heads.KIND, layout.heads(record.environment) + layout.numbered(number)
     if record.model is None:
         return
-    if record.action in ("promote", "withdraw") and record.environment is not None and record.seq is not None:
+    if number is not None and record.environment is not None:
         folder = layout.channel(record.environment, record.slot or names.MAIN, record.model)
-        yield records.CHANNEL, folder + layout.numbered(record.seq)
+        yield records.CHANNEL, folder + layout.numbered(number)
     if record.version is None:
         return
-    if record.action == "publish":
-        yield manifest.KIND, layout.manifest(record.model, record.version)
-    elif record.action == "approve" and record.environment is not None:
+    yield manifest.KIND, layout.manifest(record.model, record.version)
+    votes = {"publish": (records.SEALING, layout.sealed(record.model, record.version))}
+    if record.environment is not None:
         folder = layout.approvals(record.model, record.version, record.environment)
-        yield from ((records.APPROVAL, name) for name in islice(session.store.list(folder), _VOTES))
-    elif record.action == "adopt":
-        folder = layout.adoptions(record.model, record.version)
-        yield from ((records.ADOPTION, name) for name in islice(session.store.list(folder), _VOTES))
+        votes["approve"] = (records.APPROVAL, folder)
+    votes["adopt"] = (records.ADOPTION, layout.adoptions(record.model, record.version))
+    if record.action in votes:
+        kind, folder = votes[record.action]
+        yield from ((kind, name) for name in islice(session.store.list(folder), _LISTED))
 
 
 def _is_there(session: Session, name: str) -> bool:

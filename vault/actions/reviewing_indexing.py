@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vault.actions import log_writers, reviewing_logs
+from vault.actions.reviewing_replaying import entries
 from vault.actions.session import Session
 from vault.core.log_chain import Head
 from vault.core.log_names import Log
-from vault.errors import LogInconsistent, Refused, Unavailable, VaultError
+from vault.errors import LogInconsistent, NotFound, Refused, Unavailable, VaultError
 
 if TYPE_CHECKING:
     from vault.audit.index import AuditIndex
@@ -110,6 +111,7 @@ class Indexed:
         start = None if mark is None or not mark.size else Head(mark.commit, mark.size, mark.root)
         new = reading.numbers(self.session.store, log, 0 if start is None else start.number)
         if start is not None and not new:
+            self._demand(log, start)
             return 0
         try:
             return self._read(log, known, start, len(new), remember)
@@ -120,6 +122,21 @@ class Indexed:
             self.troubles[str(log)] = error
         self.index.forget(str(log))
         return self._read(log, known, None, len(new), remember)
+
+    def _demand(self, log: Log, start: Head) -> None:
+        """Notice cheaply that the end of a log is gone; whether the rest is there, `verify` tells.
+
+        Raises:
+            LogInconsistent: the commit that was indexed last is not there.
+            Unavailable: the store failed.
+        """
+        try:
+            self.session.store.stat(log.commit(start.number))
+        except NotFound:
+            raise LogInconsistent(
+                f"{log} was seen with {entries(start.size)}, and its commit {start.number} is gone.",
+                subject=str(log),
+            ) from None
 
     def _read(self, log: Log, known: Head | None, start: Head | None, total: int, remember: bool) -> int:
         from vault.audit import reading

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from vault.actions import reviewing_witnesses
+from vault.actions import anchoring, freshness, reviewing_witnesses
 from vault.actions.session import Session
-from vault.core import audit_record, limits, log_names, note
+from vault.core import audit_record, limits, log_names, log_proof, note
 from vault.core.log_chain import FORK, ORPHAN, REPEATED, Head
 from vault.core.log_names import ACCESS, Log
 from vault.core.names import Digest
@@ -21,11 +21,12 @@ NOTE: Final = "note"  # worth knowing, and no harm
 UNKNOWN: Final = "unknown"  # it could not be checked
 BAD: Final = "bad"
 
+FIRST_SIGHT: Final = "first-sight"
+
 MEMORY: Final = "what this machine has seen before"
 TRUST_FILE: Final = "what this machine, or whoever made its trust file, has seen before"
 
 _DECISIONS: Final = (b'{"action":"promote"', b'{"action":"withdraw"')
-_ANCHOR: Final = b'{"action":"anchor"'
 _NAMED: Final = 3  # how many of many are named in a sentence
 
 
@@ -83,7 +84,7 @@ class Replay:
     session: Session
     log: Log
     known: Head | None
-    anchors: dict[str, dict[int, tuple[bytes, str]]]
+    anchors: dict[str, list[tuple[int, bytes, str]]]
     memory: str  # what `known` is from, as sentences name it
     _findings: list[Finding] = field(default_factory=list)
     _history: dict[int, bytes] = field(default_factory=dict)
@@ -137,13 +138,28 @@ class Replay:
         if self.known is not None:
             yield self.known.size, self.known.root, self.memory
         origin = log_names.origin(policy.vault, self.log)
+        yield from self._attested()
         for member in policy.members.values():
             for key in member.keys:
                 if key.until is not None and key.until.origin == origin:
                     text = f"the policy, where it retires a key of {member.name}"
                     yield key.until.size, bytes.fromhex(key.until.root), text
-        for size, (root, source) in self.anchors.get(str(self.log), {}).items():
-            yield size, root, source
+        yield from self.anchors.get(str(self.log), ())
+
+    def _attested(self) -> Iterator[tuple[int, bytes, str]]:
+        """Give the head that the heads of the log's environment name, expired or not."""
+        trust, environment = self.session.trust(), self.log.environment
+        if environment is None or environment not in trust.policy.environments:
+            return
+        try:
+            read = freshness.read(self.session.store, trust.context, trust.root, environment, None)
+        except Refused as refusal:
+            self._tell(BAD, "pins", refusal.message, refusal.code)
+            return
+        found = None if read.heads is None else read.heads.record
+        if found is not None and found.log is not None:
+            source = f"heads {found.number} of {environment}, attested {found.created}"
+            yield found.log.size, bytes.fromhex(found.log.root), source
 
     # --- the log itself ---
 
@@ -189,7 +205,7 @@ class Replay:
             except Refused:
                 self._unreadable += 1
                 continue
-            if entry.startswith(_ANCHOR):
+            if entry.startswith(anchoring.PREFIX):
                 self._anchor(record, index)
             elif entry.startswith(_DECISIONS) and record.evidence is not None and record.seq is not None:
                 self._decide(record, record.evidence, index)
@@ -210,11 +226,11 @@ class Replay:
             )
 
     def _anchor(self, record: audit_record.AuditRecord, index: int) -> None:
-        head = anchored(record.subject or "")
-        if head is not None:
-            log, size, root = head
+        found = anchoring.told(record, self.session.pin)
+        if found is not None:
             source = f"entry {index} of {self.log}, which anchors it"
-            self.anchors.setdefault(log, {}).setdefault(size, (root, source))
+            heads = self.anchors.setdefault(str(found.log), [])
+            heads.append((found.head.size, found.head.root, source))
 
     # --- what it came to ---
 
@@ -248,7 +264,8 @@ class Replay:
             self._tell(
                 UNKNOWN,
                 "pins",
-                f"this machine sees {self.log} for the first time, so a cut at its end would not show",
+                f"This machine sees {self.log} for the first time, so a cut at its end would not show.",
+                FIRST_SIGHT,
             )
 
     def _tell_decisions(self) -> None:
@@ -276,33 +293,30 @@ class Replay:
             self._tell(OK, "tiles", "Tiles and checkpoint agree with the commits.", derived=True)
 
     def _behind(self, name: str) -> bool:
-        """Tell whether a checkpoint is an older one of this log."""
+        """Tell whether a checkpoint is an older one of this log, signed by who may write it."""
         if name != self.log.checkpoint:
             return False
         try:
             data = self.session.store.read(name, limit=limits.NOTE_BYTES)
-            found = note.parse_checkpoint(note.parse(data, name).text, name)
+            signed = log_proof.signed_by(
+                note.parse(data, name), self.session.trust().policy, self.log, name
+            ).checkpoint
         except (Refused, NotFound):
             return False
-        return self._history.get(found.size) == found.root
+        older = signed.size < max(self._history, default=0)
+        return older and self._history.get(signed.size) == signed.root
+
+
+def listed(names: Sequence[str]) -> str:
+    """List names, of many only the first ones."""
+    shown = ", ".join(names[:_NAMED])
+    rest = len(names) - _NAMED
+    return f"{shown} and {rest:,} more" if rest > 0 else shown
 
 
 def entries(count: int) -> str:
     """Write a number of entries."""
     return f"{count:,} {'entry' if count == 1 else 'entries'}"
-
-
-def anchored(subject: str) -> tuple[str, int, bytes] | None:
-    """Parse what an anchoring record names: LOGNAME SIZE ROOT, the root in hexadecimal; else None."""
-    parts = subject.split(" ")
-    if len(parts) != 3 or not parts[1].isascii() or not parts[1].isdigit() or len(parts[1]) > 16:
-        return None
-    try:
-        log = log_names.parse(parts[0])
-        root = bytes.fromhex(parts[2])
-    except (Refused, ValueError):
-        return None
-    return (str(log), int(parts[1]), root) if len(root) == 32 else None
 
 
 def _is_there(session: Session, name: str) -> bool:

@@ -201,7 +201,12 @@ class Repaired:
 
     moved: int
     written: dict[str, int]
-    troubles: tuple[tuple[str, str], ...]
+    troubles: tuple[tuple[str, VaultError], ...]
+
+    @property
+    def status(self) -> int:
+        """Give the exit status: that of the first trouble, else 0."""
+        return next((error.exit_status for _, error in self.troubles), 0)
 
 
 def repair(session: Session) -> Repaired:
@@ -212,11 +217,12 @@ def repair(session: Session) -> Repaired:
     """
     from vault.audit import reading, tiles
 
-    moved, troubles = 0, []
+    moved = 0
+    troubles: list[tuple[str, VaultError]] = []
     try:
         moved = flush(session)
     except VaultError as error:
-        troubles.append(("waiting records", str(error)))
+        troubles.append(("waiting records", error))
     written = {}
     policy = session.trust().policy
     known = reviewing_logs.remembered(session)
@@ -226,7 +232,7 @@ def repair(session: Session) -> Repaired:
         try:
             wrong = tiles.repair(reading.LogReader(session.store, log, policy, known=known.get(str(log))))
         except VaultError as error:
-            troubles.append((str(log), str(error)))
+            troubles.append((str(log), error))
             continue
         if wrong:
             written[str(log)] = len(wrong)

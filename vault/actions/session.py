@@ -14,7 +14,7 @@ from vault.core import (
     limits,
     memory_format,
     names,
-    policy_document,
+    policy_succession,
     trust,
 )
 from vault.core.allowance import Allowance
@@ -167,7 +167,15 @@ class Session:
             self._trust = self._read_trust(listing)
         return self._trust
 
-    def _read_trust(self, listing: tuple[tuple[int, ...], tuple[int, ...]]) -> Trust:
+    def trust_skipped(self) -> tuple[Skipped, ...]:
+        """Give every root and policy that does not count; unlike `trust` this parses them all.
+
+        Raises:
+            As `trust`.
+        """
+        return self._read_trust(self.trust().listing, whole=True).skipped
+
+    def _read_trust(self, listing: tuple[tuple[int, ...], tuple[int, ...]], *, whole: bool = False) -> Trust:
         if 1 not in listing[0]:
             raise NotFound(
                 f"There is no vault at {self.store.location}.",
@@ -179,8 +187,8 @@ class Session:
             self.pin, listing[0], lambda number: self._read(layout.root(number))
         )
         try:
-            policy, policy_id, skipped = policy_document.in_force(
-                root, listing[1], lambda number: self._read(layout.policy(number))
+            policy, policy_id, skipped = policy_succession.in_force(
+                root, listing[1], lambda number: self._read(layout.policy(number)), whole=whole
             )
         except NotFound:
             self.memory.advance(Memory(root.vault, root=Mark(0, root.root.version, root.digest)))

@@ -4,8 +4,8 @@ from vault import memory
 from vault.actions.opening import clock
 from vault.actions.session import Session
 from vault.core import envelope, layout, limits, names, trust, trustfile
-from vault.core.memory_format import Pin
 from vault.core.names import Digest
+from vault.core.trusted_locations import Pin
 from vault.core.trustfile import TrustFile
 from vault.errors import Malformed, NotFound
 from vault.ports import Store

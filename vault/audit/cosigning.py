@@ -144,6 +144,11 @@ def collect(store: Store, log: Log, policy: Policy, size: int) -> tuple[Cosigned
     )
 
 
+def witnesses_of(found: CosignedNote, policy: Policy, log: Log) -> frozenset[Principal]:
+    """Name everybody whose cosignature a checkpoint carries, also where it does not count for its writer."""
+    return frozenset(entry.witness for entry in log_witness.cosigners(found.note, policy, log, ()))
+
+
 def cosigners(
     store: Store, log: Log, policy: Policy, head: Head, *, apart_from: tuple[Principal, ...] = ()
 ) -> tuple[Cosigned, ...]:

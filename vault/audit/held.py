@@ -1,8 +1,11 @@
 """Hold audit records in memory, where nothing may be written on this machine; see `vault.audit.intake`."""
 
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from vault.audit.intake_file import Entry, Waiting
 from vault.core import limits
@@ -15,7 +18,13 @@ class Held:
 
     def __init__(self, random: Random) -> None:
         """Begin empty, as an instance of its own."""
-        self.instance = random(8).hex()
+        self._random = random
+        self.begin()
+        _HELD.add(self)
+
+    def begin(self) -> None:
+        """Be another instance, without records: what a forked process copied is its parent's to store."""
+        self.instance = self._random(8).hex()
         self._entries: dict[bytes, bytes] = {}
         self._size = 0
         self._lock = threading.Lock()
@@ -93,3 +102,14 @@ class HeldTurn:
     def forget(self, record_ids: Iterable[bytes]) -> int:
         """Remove records that are in the log."""
         return self._held.forget(record_ids)
+
+
+_HELD: Final[weakref.WeakSet[Held]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for held in list(_HELD):
+        held.begin()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -34,13 +34,14 @@ T = TypeVar("T")
 NAME: Final = "intake.sqlite"
 _WAL: Final = "intake.sqlite-wal"
 _FILES: Final = (NAME, _WAL, "intake.sqlite-shm")
+_RESERVE: Final = "intake.reserve"
 _APPLICATION: Final = 0x6D764155  # "mvAU"
 _SCHEMA: Final = 1
 _PAGE: Final = 4_096
 _CHECKPOINT_PAGES: Final = 1_000  # SQLite's own default: a WAL of 4 MiB, which is then written over
+_RESERVE_BYTES: Final = 8 * limits.MIB  # for a WAL that could not be moved, and what removing entries writes
 _LOCK_SECONDS: Final = 30.0
 _PAUSE: Final = 0.0005
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP})
 
 _PRIMARY: Final = 0xFF  # of an extended result code
@@ -206,7 +207,7 @@ class IntakeFile:
             self._connection.execute("DELETE FROM about WHERE name = 'since'")
             return len(gone)
 
-        return self._change(remove)
+        return self._spending_reserve(remove)
 
     def hold(self, since: int) -> None:
         """Note durably that the oldest entries are about to be stored in a commit above number `since`.
@@ -216,9 +217,8 @@ class IntakeFile:
             Refused: `memory-damaged`.
         """
         values = (str(since),)
-        self._change(
-            lambda: self._connection.execute("INSERT OR IGNORE INTO about VALUES ('since', ?)", values)
-        )
+        query = "INSERT OR IGNORE INTO about VALUES ('since', ?)"
+        self._spending_reserve(lambda: self._connection.execute(query, values))
         self.sync()
 
     def held(self) -> int | None:
@@ -273,6 +273,7 @@ class IntakeFile:
         self._let_go = weakref.finalize(self, _close, self._connection, self._wal)
         self._opened = os.stat(self._path, follow_symlinks=False)
         self.sync()
+        private_files.reserve(self._path.with_name(_RESERVE), _RESERVE_BYTES)
         private_files.sync_folder(self._path.parent)
         return instance
 
@@ -309,6 +310,17 @@ class IntakeFile:
 
         return self._guarded(run)
 
+    def _spending_reserve(self, work: Callable[[], T]) -> T:
+        """Change something that leads to more room, even where there is none: a full disk must empty."""
+        try:
+            return self._change(work)
+        except Unavailable as error:
+            if error.code != "storage-full":
+                raise
+        self._guarded(lambda: self._path.with_name(_RESERVE).unlink(missing_ok=True))
+        self._guarded(lambda: self._pragma("wal_checkpoint(TRUNCATE)"))
+        return self._change(work)
+
     def _patiently(self, work: Callable[[], T]) -> T:
         """Wait while another process has the lock; SQLite's own waiting is longer and unfair."""
         deadline = time.monotonic() + _LOCK_SECONDS
@@ -329,7 +341,7 @@ class IntakeFile:
     def _translated(self, error: OSError | sqlite3.Error) -> VaultError:
         """Say in the vault's own terms why a record cannot be kept."""
         code = _code(error)
-        if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in _FULL:
+        if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in private_files.FULL:
             return self._unavailable(self._full_reason(), "storage-full", "Make room there, then try again.")
         if isinstance(error, OSError):
             denied = error.errno in _DENIED

@@ -6,6 +6,11 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_ZEROS: Final = 1 << 16
 
 
 def make_folder(folder: Path) -> None:
@@ -58,6 +63,28 @@ def make_file(folder: Path, names: Sequence[str]) -> None:
             raise OSError(errno.EPERM, f"{name} belongs to another user")
         if status.st_mode & 0o077:
             os.chmod(folder / name, 0o600)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Keep room on the disk, to be given back by removing the file; without room there is none.
+
+    Raises:
+        OSError: the file cannot be made for another reason.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    try:
+        # Written, since what is only allocated is not there on every file system.
+        for _ in range(0, size, _ZEROS):
+            os.write(descriptor, bytes(_ZEROS))
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        if error.errno not in FULL:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,6 +12,8 @@ COMMANDS = {
     "verify": ("vault.cli.audit_verifying:verify", "Replay the logs from their files: is the record whole?"),
     "prove": ("vault.cli.audit_proving:prove", "Write a proof that a record is in its log."),
     "check-proof": ("vault.cli.audit_proving:check_proof", "Check such a proof, offline."),
+    "witness": ("vault.cli.audit_witness:witness", "Cosign logs that continue what you cosigned before."),
+    "anchor": ("vault.cli.audit_witness:anchor", "Record how far every access log has come."),
     "report": ("vault.cli.audit_report:report", "Write a signed report, or check one again."),
     "export": ("vault.cli.audit_reporting:export", "Write records for other programs: JSON, CSV, OCSF, CEF."),
     "status": ("vault.cli.audit_status:status", "Tell what waits, what the logs have, who may write."),

@@ -14,7 +14,7 @@ from vault.cli.command import verb
 from vault.cli.options import Common, common_of
 from vault.cli.output import echo
 from vault.cli.tables import Cell
-from vault.cli.text import clean, count, when
+from vault.cli.text import clean, when
 from vault.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _PAUSE = 1.0  # seconds between two looks
         "mvault audit log --model 'nepse/*' --env prod --action load",
         "mvault audit log --decision deny --decision refuse --since yesterday",
         "mvault audit log --actor web --limit 0 --json > web.json",
-        "mvault audit log --follow --json | jq .code      # one object a line",
+        "mvault audit log --follow --json | jq .record.code   # one a line",
     ),
 )
 @filters
@@ -284,4 +284,3 @@ def lookup(context: click.Context, environment: str, limit: int, value: str) -> 
     console.fields([("Hash", Cell(text)) for text in hashes])
     console.heading("")
     _print(console, rows)
-    console.notice(f"{count(len(rows), 'record')}.")

@@ -90,6 +90,16 @@ class Records:
             self._numbers = tuple(sorted(set(self._list()), reverse=True))
         return self._numbers
 
+    @property
+    def looked_at(self) -> tuple[Judged, ...]:
+        """What was read so far, newest first."""
+        return tuple(self._found)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether that is all there is."""
+        return len(self._found) == len(self.numbers)
+
     def __iter__(self) -> Iterator[Judged]:
         """Give the records in order, from the newest down; what is skipped stands where it was met."""
         place = 0
@@ -160,12 +170,14 @@ def last_bar(
 ) -> Order:
     """Give the order of the newest record before `before` that bars a digest, (0, 0) if there is none.
 
-    No further back is looked than the oldest of `approvals`: an older bar takes no vote from any.
+    No further back is looked than the newest approval of whoever approved longest ago: an older bar takes
+    no vote from anybody.
     """
-    oldest = min(
-        (in_force.approval_order(entry) for entry in approvals),
-        default=(slots.context.policy_id.era, limits.NUMBER_MAX),
-    )
+    newest: dict[names.Principal, Order] = {}
+    for entry in approvals:
+        for signer in entry.signers:
+            newest[signer] = max(in_force.approval_order(entry), newest.get(signer, (0, 0)))
+    oldest = min(newest.values(), default=(slots.context.policy_id.era, limits.NUMBER_MAX))
     found = slots.bar(digest, since=(oldest[0], oldest[1] + 1), before=before)
     return (0, 0) if found is None else order_of(slots.context, found)
 

@@ -12,15 +12,16 @@ from typing import Final
 
 from vault.core import limits, log_names, names, strict_json
 from vault.core.fields import Fields, malformed
-from vault.core.names import Digest, Environment, Model, Slot, Version
+from vault.core.names import Environment, Model, Slot, Version
 from vault.core.strict_json import JSONValue
 from vault.errors import Refused, Rollback, Unavailable
 
 MEMORY_FORMAT: Final = "mvault-memory-v1"
-PINS_FORMAT: Final = "mvault-pins-v1"
 
 # Versions are forgotten down to this share of the limit, so that not every new one forgets another.
 _KEPT: Final = limits.MEMORY_ENTRIES * 9 // 10
+_LOGS: Final = limits.PRINCIPALS // 2
+_OF_ACCESS: Final = f"{log_names.ACCESS}/"
 
 _MARK: Final = re.compile(r"(0|[1-9][0-9]{0,15})\.(0|[1-9][0-9]{0,15})\.([0-9a-f]{64})\Z", re.ASCII)
 _CHANNEL: Final = re.compile(r"[a-z][a-z0-9-]*/[a-z][a-z0-9-]*/[A-Za-z0-9][A-Za-z0-9._/-]*\Z", re.ASCII)
@@ -63,14 +64,6 @@ class Memory:
     heads: Mapping[str, Mark] = field(default_factory=dict)
     logs: Mapping[str, Mark] = field(default_factory=dict)
     slots: dict[str, set[Slot]] = field(default_factory=dict, init=False, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """The root digest by which a location is trusted here, and since when (`YYYY-MM-DDThh:mm:ssZ`)."""
-
-    root: Digest
-    added: str
 
 
 def parse_mark(value: JSONValue) -> Mark:
@@ -143,7 +136,8 @@ def merge(known: Memory, seen: Memory) -> Memory:
     """Return the later of each; `known` itself if `seen` adds nothing.
 
     A lower number is no error here: another process may have gone ahead since
-    `check`. When versions fill the memory the lowest are forgotten. Of two that
+    `check`. When versions fill the memory the lowest are forgotten, and of access
+    logs the shortest. Of two that
     saw policies of different eras, only the later one's versions are kept.
 
     Raises:
@@ -158,7 +152,7 @@ def merge(known: Memory, seen: Memory) -> Memory:
         known, seen = in_era(known, policy.era), in_era(seen, policy.era)
     channels = _news(known.channels, seen.channels, _channel)
     heads = _news(known.heads, seen.heads, lambda environment: f"the heads of {environment}")
-    logs = _news(known.logs, seen.logs, lambda log: f"log {log}")
+    logs = _news(known.logs, seen.logs, lambda log: f"log {log}", _longer)
     versions = {key: digest for key, digest in seen.versions.items() if key not in known.versions}
     for key in seen.versions.keys() - versions.keys():
         if known.versions[key] != seen.versions[key]:
@@ -182,7 +176,7 @@ def merge(known: Memory, seen: Memory) -> Memory:
 
 
 def carry_slots(before: Memory, after: Memory, added: Iterable[str]) -> None:
-    """Give a memory what slots were collected of the one before it: to collect all again would cost each load."""
+    """Give a memory the slots that were collected of the one before it: each load would collect all again."""
     found = before.slots
     for key in added if found else ():
         environment, slot, _ = key.split("/", 2)
@@ -247,31 +241,6 @@ def values(memory: Memory) -> dict[str, JSONValue]:
     }
 
 
-def parse_pins(data: bytes, subject: str) -> dict[str, Pin]:
-    """Parse the trusted locations of this user: location -> pin. Any spelling of the JSON will do.
-
-    Raises:
-        Refused: `memory-damaged`.
-    """
-    try:
-        fields = Fields(strict_json.parse(data, limit=limits.PINS_BYTES, canonical=False), "The list")
-        if fields.text("format", str) != PINS_FORMAT:
-            raise malformed("The list", f"its format is not {PINS_FORMAT}")
-        locations = fields.mapping("trusted", _location, limits.PINS)
-        fields.done()
-        return {location: _pin(Fields(value, location)) for location, value in locations.items()}
-    except Refused as refusal:
-        raise damaged(subject, refusal.message) from None
-
-
-def encode_pins(pins: Mapping[str, Pin]) -> bytes:
-    """Write the trusted locations; `parse_pins` reads them back."""
-    trusted: dict[str, JSONValue] = {
-        location: {"added": pin.added, "root": pin.root} for location, pin in pins.items()
-    }
-    return strict_json.encode({"format": PINS_FORMAT, "trusted": trusted})
-
-
 def damaged(subject: str, reason: str) -> Refused:
     """Build the refusal of a memory that cannot be read."""
     return Refused(
@@ -291,11 +260,19 @@ def _bounded(memory: Memory) -> Memory:
             code="storage-full",
             hint="Give each service an identity and a state folder of its own.",
         )
+    if len(memory.logs) > _LOGS:
+        memory = replace(memory, logs=_fewer(memory.logs))
     if len(memory.channels) + len(memory.versions) <= limits.MEMORY_ENTRIES:
         return memory
     kept = max(0, _KEPT - len(memory.channels))
     newest_first = sorted(memory.versions, key=_age, reverse=True)
     return replace(memory, versions={key: memory.versions[key] for key in newest_first[:kept]})
+
+
+def _fewer(logs: Mapping[str, Mark]) -> dict[str, Mark]:
+    """Forget the shortest access logs: anybody may begin as many as they like of their own."""
+    by_length = sorted(logs, key=lambda log: (log.startswith(_OF_ACCESS), -logs[log].number, log))
+    return {log: logs[log] for log in by_length[: _LOGS * 9 // 10]}
 
 
 def _age(key: str) -> names.VersionOrder:
@@ -311,14 +288,25 @@ def _forward(what: str, known: Mark | None, seen: Mark | None) -> None:
         raise _older(what, f"number {known.number} was there before, now it is {seen.number}")
 
 
+def log_order(mark: Mark) -> tuple[int, int]:
+    """Give what decides which of two marks of a log is the later: its size; then the number of its commit.
+
+    Which commit brought a log to a size a proof does not tell: its mark has number 0.
+    """
+    return mark.number, mark.era
+
+
 def _news(
-    known: Mapping[str, Mark], seen: Mapping[str, Mark], called: Callable[[str], str]
+    known: Mapping[str, Mark],
+    seen: Mapping[str, Mark],
+    called: Callable[[str], str],
+    choose: Callable[[str, Mark | None, Mark | None], Mark | None] | None = None,
 ) -> dict[str, Mark]:
     """Give the marks that are later than the known ones."""
     found = {}
     for key, mark in seen.items():
         before = known.get(key)
-        later = _later(called(key), before, mark)
+        later = (choose or _later)(called(key), before, mark)
         if later is not None and later is not before:
             found[key] = later
     return found
@@ -332,6 +320,14 @@ def _later(what: str, known: Mark | None, seen: Mark | None) -> Mark | None:
             raise _other(what)
         return known
     return max(known, seen, key=lambda mark: mark.order)
+
+
+def _longer(what: str, known: Mark | None, seen: Mark | None) -> Mark | None:
+    if seen is None or known is None:
+        return seen or known
+    if seen.number == known.number and seen.digest != known.digest:
+        raise _other(what)
+    return known if log_order(known) >= log_order(seen) else seen
 
 
 def _older(what: str, reason: str) -> Rollback:
@@ -383,16 +379,3 @@ def _version_text(text: str) -> str:
         raise malformed("A key", "it is model:version")
     names.version(version)
     return text
-
-
-def _location(text: str) -> str:
-    if not 0 < len(text) <= limits.LOCATION_CHARS:
-        raise malformed("A location", f"it has 1 to {limits.LOCATION_CHARS:,} characters")
-    return text
-
-
-def _pin(fields: Fields) -> Pin:
-    pin = Pin(fields.text("root", names.digest), fields.text("added", str))
-    names.timestamp(pin.added)
-    fields.done()
-    return pin

@@ -73,6 +73,7 @@ def line(stored: Stored, seen: Memory, after: Memory) -> tuple[bytes, Stored] | 
         logs=_changed(before.logs, after.logs, seen.logs),
     )
     forgot = len(after.versions) != len(before.versions) + len(added.versions)
+    forgot = forgot or not before.logs.keys() <= after.logs.keys()
     if not stored.open or forgot or _era(before.policy, after.policy) != _era(after.policy, after.policy):
         return None
     data = encode_added(added)
@@ -169,7 +170,10 @@ class _Reading:
         for key, mark in added.heads.items():
             self._heads[key] = self._later(self._heads.get(key, self._before.heads.get(key)), mark)
         for key, mark in added.logs.items():
-            self._logs[key] = self._later(self._logs.get(key, self._before.logs.get(key)), mark)
+            known = self._logs.get(key, self._before.logs.get(key))
+            if known is not None and memory_format.log_order(mark) <= memory_format.log_order(known):
+                raise self._damaged("A line of it goes back.")
+            self._logs[key] = mark
         for key, digest in added.versions.items():
             if key in self._before.versions or key in self._versions:
                 raise self._damaged("A line of it repeats another.")

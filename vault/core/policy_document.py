@@ -1,7 +1,10 @@
-"""Read and write the policy document (docs/format.md, "Policy"); decisions are in `policy`."""
+"""Read and write the policy document (docs/format.md, "Policy"); decisions are in `policy`.
+
+Which of several is in force is found in `policy_succession`.
+"""
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from vault.core import ed25519, envelope, layout, limits, names, strict_json
@@ -26,8 +29,8 @@ from vault.core.policy import (
     pattern,
 )
 from vault.core.strict_json import JSONValue
-from vault.core.trust import Skipped, TrustedRoot, require_threshold
-from vault.errors import DigestMismatch, NotFound, Refused
+from vault.core.trust import TrustedRoot, require_threshold
+from vault.errors import DigestMismatch
 
 RECIPIENT_KINDS: Final = ("mlkem768x25519", "x25519")
 FRESHNESS: Final = ("refuse", "stale", "warn")
@@ -335,9 +338,6 @@ def _check_names(policy: Policy, what: str) -> None:
             raise malformed(what, f"{entry.name} asks for approvals by a role that is not defined")
 
 
-# --- which policy is in force ---
-
-
 def verify(trusted: TrustedRoot, number: int, data: bytes) -> tuple[Policy, PolicyId]:
     """Verify one policy: signed by the root's threshold, of this vault, under its own number.
 
@@ -356,47 +356,3 @@ def verify(trusted: TrustedRoot, number: int, data: bytes) -> tuple[Policy, Poli
             subject=subject,
         )
     return policy, PolicyId(policy.era, policy.version, sealed.digest)
-
-
-def in_force(
-    trusted: TrustedRoot, numbers: Iterable[int], read: Callable[[int], bytes]
-) -> tuple[Policy, PolicyId, tuple[Skipped, ...]]:
-    """Give the policy in force: the highest (era, version) that verifies and came first; the rest is skipped.
-
-    In each era policies are taken by ascending number. One that follows what
-    another has followed already is the loser of a race, whenever it turns up,
-    and so is what follows a loser. One whose predecessor is not known here,
-    as other people signed that, counts.
-
-    Raises:
-        NotFound: no policy verifies.
-        Unavailable: from `read`.
-    """
-    verified: list[tuple[Policy, PolicyId]] = []
-    skipped = []
-    for number in sorted(set(numbers), reverse=True):
-        try:
-            verified.append(verify(trusted, number, read(number)))
-        except Refused as refusal:
-            skipped.append(Skipped(f"policy {number}", refusal.message, refusal.code))
-    best: tuple[Policy, PolicyId] | None = None
-    followed: set[names.Digest | None] = set()
-    for policy, policy_id in sorted(verified, key=lambda found: (found[1].era, found[1].version)):
-        if best is not None and policy_id.era > best[1].era:
-            followed.clear()  # the root threshold begins an era from wherever it says
-        elif best is not None and policy.prev != best[1].digest and policy.prev in followed:
-            reason = f"it does not follow policy {best[1].version}, which was first"
-            skipped.append(Skipped(f"policy {policy_id.version}", reason, "misplaced"))
-            followed.add(policy_id.digest)
-            continue
-        elif best is not None:
-            followed.add(best[1].digest)
-        followed.add(policy.prev)
-        best = policy, policy_id
-    if best is None:
-        raise NotFound(
-            "This vault has no policy that its root holders signed.",
-            subject="policy",
-            hint="Nothing can be loaded from it. See what lies there instead: mvault check",
-        )
-    return *best, tuple(skipped)

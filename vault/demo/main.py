@@ -1,4 +1,4 @@
-"""Run the demo: build, train, save, promote, serve, attack, restore; whatever goes otherwise is a failure."""
+"""Run the demo: build, train, save, promote, serve, attack, restore, audit; whatever goes otherwise fails."""
 
 import sys
 import tempfile
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from vault.demo import attacks, stage, tampering, train
+from vault.demo import attacks, auditing, stage, tampering, train
 from vault.demo.attacks import Attack
 from vault.demo.service import Load
 from vault.demo.stage import Stage
@@ -27,7 +27,7 @@ def run(*, keep: bool = False, json: bool = False) -> int:
 
     `keep` leaves the folder there and says where; `json` prints one document
     in place of the story: `folder`, `vault`, `models`, `loads`, `attacks`,
-    `checks`, `broken`, `seconds`, `ok`.
+    `audit`, `log_attacks`, `checks`, `broken`, `seconds`, `ok`.
 
     Raises:
         MissingLibrary: a library that trains or serves the models is not installed.
@@ -41,6 +41,7 @@ def run(*, keep: bool = False, json: bool = False) -> int:
             story.chapter("Kept, to look at")
             story.say(f"export MVAULT_CONFIG_DIR={folder}/owner/config MVAULT_STATE_DIR={folder}/owner/state")
             story.say(f"mvault ls --vault {folder}/models")
+            story.say(f"mvault audit log --vault {folder}/models")
     whole = story.end(time.monotonic() - started)
     if json:
         story.document()
@@ -55,6 +56,8 @@ def play(story: Story, folder: Path) -> None:
     _serve(story, scene, models)
     _be_attacked(story, scene, models)
     _look_again(story, scene, models)
+    auditing.read(story, scene)
+    auditing.be_attacked(story, scene)
 
 
 @contextmanager
@@ -123,7 +126,8 @@ def _promote(story: Story, scene: Stage, models: list[Trained]) -> None:
 
 def _serve(story: Story, scene: Stage, models: list[Trained]) -> None:
     story.chapter(
-        "Served by other processes, which know MVAULT_VAULT, MVAULT_IDENTITY and MVAULT_TRUST", *_COLUMNS
+        "Served by other processes, which know MVAULT_VAULT, MVAULT_IDENTITY, MVAULT_TRUST and MVAULT_AUDIT",
+        *_COLUMNS,
     )
     by_format = {
         "skops": [model for model in models if model.format != "onnx"],
@@ -153,7 +157,10 @@ def _compare(story: Story, model: Trained, answer: dict[str, Any], *, exact: boo
     kept = equal and answer["features"] == model.artifacts["features"]
     rows = f"{len(model.expected)} predictions " + ("equal" if exact else f"within {_CLOSE:g}")
     story.promise(reference, answer.get("type", "not loaded"), rows, kept=kept, otherwise=otherwise)
-    story.record("loads", {"reference": reference, "type": answer.get("type"), "equal": kept})
+    story.record(
+        "loads",
+        {"reference": reference, "type": answer.get("type"), "code": answer["code"], "equal": kept},
+    )
 
 
 def _same(expected: list[float], got: list[float], *, exact: bool) -> bool:
@@ -169,7 +176,7 @@ def _be_attacked(story: Story, scene: Stage, models: list[Trained]) -> None:
     widest = max(len(attack.title) for attack in attacks.ATTACKS)
     story.chapter("Somebody with write access attacks; each time, a new process loads", widest, 7, 36)
     _prove_canary(story, scene)
-    before = Snapshot.take(scene.vault)
+    before = Snapshot.take(scene.vault, but=scene.access_logs)
     marked = 0
     for attack in attacks.ATTACKS:
         try:

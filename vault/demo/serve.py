@@ -1,7 +1,7 @@
 """The service of the demo: a process of its own that is told what to load, and loads it or says why not.
 
-It is started with MVAULT_VAULT, MVAULT_IDENTITY and MVAULT_TRUST, as a
-container is. It reads one JSON request from its standard input and answers on
+It is started with MVAULT_VAULT, MVAULT_IDENTITY, MVAULT_TRUST and MVAULT_AUDIT,
+as a container is. It reads one JSON request from its standard input and answers on
 its standard output; see `vault/demo/service.py` for the other side.
 """
 

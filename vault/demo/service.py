@@ -26,11 +26,12 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How the service is deployed: exactly the three variables that a loader needs."""
+    """How the service is deployed: the three variables that a loader needs, and a volume for its records."""
 
     vault: Path
     identity: Path
     trust: Path
+    records: Path
 
     def environment(self) -> dict[str, str]:
         """Give the variables of its process: no HOME, no configuration, no PATH."""
@@ -39,6 +40,7 @@ class Service:
             "MVAULT_VAULT": str(self.vault),
             "MVAULT_IDENTITY": str(self.identity),
             "MVAULT_TRUST": str(self.trust),
+            "MVAULT_AUDIT": str(self.records),
         }
 
     def ask(self, loads: Sequence[Load]) -> tuple[list[dict[str, Any]], list[str]]:

@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from vault import starting as api
 from vault.actions import founding, opening
 from vault.actions.init import Joining
+from vault.core import log_names
 from vault.demo.service import Service
 from vault.keys.identity_file import Identity
 from vault.vault import Vault
 
 OWNER = "owner"
 LOADER = "serving"
+_PLACES: Final = {"MVAULT_CONFIG_DIR": "config", "MVAULT_STATE_DIR": "state"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,11 @@ class Stage:
         return self.folder / "models"
 
     @property
+    def access_logs(self) -> Path:
+        """The folder of the logs in which those who load write what they did."""
+        return self.vault / log_names.LOGS / log_names.ACCESS
+
+    @property
     def marker(self) -> Path:
         """The file that appears if a pickle of the attacker's runs."""
         return self.folder / "the-attacker-was-here"
@@ -38,11 +46,18 @@ class Stage:
     @property
     def service(self) -> Service:
         """The service as it is deployed."""
-        return Service(self.vault, self.folder / "serving.json", self.folder / "trust.json")
+        records = self.folder / "serving-records"
+        return Service(self.vault, self.folder / "serving.json", self.folder / "trust.json", records)
 
     def deploy(self) -> None:
         """Export the trust file that the service starts with: the pin, and what is in force now."""
         self.service.trust.write_bytes(self.owner.export_trust())
+        self.service.records.mkdir()
+
+    def auditor(self) -> Vault:
+        """Open the vault anew as an auditor: a trust file, a memory of their own, and no private key."""
+        with _places(self.folder / "auditor"):
+            return api.open(self.vault, trust=self.service.trust)
 
 
 @contextmanager
@@ -52,16 +67,28 @@ def surroundings(folder: Path) -> Iterator[None]:
     place = Path.cwd()
     for name in before:
         del os.environ[name]
-    os.environ["MVAULT_CONFIG_DIR"] = str(folder / "owner" / "config")
-    os.environ["MVAULT_STATE_DIR"] = str(folder / "owner" / "state")
     os.chdir(folder)
+    try:
+        with _places(folder / "owner"):
+            yield
+    finally:
+        os.chdir(place)
+        os.environ.update(before)
+
+
+@contextmanager
+def _places(folder: Path) -> Iterator[None]:
+    """Have configuration and memory lie below `folder`."""
+    before = {name: os.environ.get(name) for name in _PLACES}
+    os.environ |= {name: str(folder / part) for name, part in _PLACES.items()}
     try:
         yield
     finally:
-        os.chdir(place)
-        for name in ("MVAULT_CONFIG_DIR", "MVAULT_STATE_DIR"):
-            del os.environ[name]
-        os.environ.update(before)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def build(folder: Path) -> Stage:

@@ -210,23 +210,24 @@ def found_another(stage: Stage) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The vault's bytes before an attack."""
+    """The vault's bytes before an attack; what a service goes on writing below `but` is left alone."""
 
     folder: Path
     files: dict[Path, bytes]
+    but: Path | None = None
 
     @classmethod
-    def take(cls, folder: Path) -> "Snapshot":
+    def take(cls, folder: Path, *, but: Path | None = None) -> "Snapshot":
         """Read everything."""
-        return cls(folder, _read(folder))
+        return cls(folder, _read(folder, but), but)
 
     def differs(self) -> bool:
         """Tell whether anything was changed, added or removed since."""
-        return _read(self.folder) != self.files
+        return _read(self.folder, self.but) != self.files
 
     def restore(self) -> None:
         """Put every byte back, and remove what was added."""
-        now = _read(self.folder)
+        now = _read(self.folder, self.but)
         for path in now.keys() - self.files.keys():
             path.unlink()
         for path, data in self.files.items():
@@ -234,5 +235,6 @@ class Snapshot:
                 write(path, data)
 
 
-def _read(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+def _read(folder: Path, but: Path | None) -> dict[Path, bytes]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path: path.read_bytes() for path in files if but is None or but not in path.parents}

@@ -1,12 +1,12 @@
-"""Run ONNX models from verified bytes, and export scikit-learn estimators to ONNX."""
+"""Run ONNX models from verified bytes; `exporting` makes them of scikit-learn's estimators."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final
 
-from vault.core import onnx_walk
-from vault.errors import FeatureMismatch, FormatRefused, MissingLibrary, Refused
+from vault.errors import FeatureMismatch, FormatRefused, MissingLibrary
+from vault.loaders.onnx import tables
+from vault.loaders.onnx.exporting import export
 
 if TYPE_CHECKING:
     from vault.core.admission import Admitted
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 # float64 → float32 keeps 24 bits of mantissa; what changes more than this was out of float32's range.
 _FLOAT_TOLERANCE: Final = 1e-6
 _TELEMETRY: Final = "ORT_DISABLE_TELEMETRY"
-_OPSETS: Final = {"": 17, "ai.onnx.ml": 3}
-_LATER: Final = {"": 18}
 _DTYPES: Final = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -29,6 +27,8 @@ _DTYPES: Final = {
     "tensor(bool)": "bool",
     "tensor(string)": "object",
 }
+
+__all__ = ["OnnxModel", "export", "load", "restore"]
 
 
 class OnnxModel:
@@ -106,20 +106,20 @@ class OnnxModel:
         """Turn a table into the session's inputs."""
         import numpy as np
 
-        columns = _column_names(table)
+        columns = tables.column_names(table)
         if columns is not None and self._features is not None and columns != self._features:
             raise FeatureMismatch(
                 _difference(self._features, columns),
                 hint="Reorder them explicitly: package.align(df).",
             )
         if len(self._inputs) == 1 and not (isinstance(table, Mapping) and self._inputs[0].name in table):
-            matrix = _matrix(np, table, columns)
+            matrix = tables.matrix(np, table, columns)
             if matrix.ndim == 1 and self._inputs[0].type == "tensor(string)":
                 matrix = matrix.reshape(-1, 1)  # a list of texts, which is what vectorizers take
             self._check_width(matrix)
             return {self._inputs[0].name: _convert(np, matrix, self._inputs[0])}
         if columns is None:
-            matrix = _matrix(np, table, None)
+            matrix = tables.matrix(np, table, None)
             if matrix.shape[1] != len(self._inputs):
                 raise FeatureMismatch(
                     f"The model takes {len(self._inputs)} features; {matrix.shape[1]} were given."
@@ -229,122 +229,6 @@ def _runtime() -> Any:
     if not wanted:
         onnxruntime.disable_telemetry_events()  # for a process that had imported it before
     return onnxruntime
-
-
-def export(estimator: Any, sample: Any, *, domains: AbstractSet[str] = onnx_walk.STANDARD_DOMAINS) -> bytes:
-    """Convert a fitted scikit-learn estimator to ONNX, for the inputs that `sample` shows.
-
-    A DataFrame with text columns, or an estimator that picks columns by name,
-    gets one input per column; everything else one input of 32-bit floats.
-    `domains` are those that operators may come from: text needs `com.microsoft` added.
-
-    Raises:
-        ValueError: the estimator cannot be converted, or not into a model that would be loaded.
-        MissingLibrary: skl2onnx is not installed.
-    """
-    try:
-        import skl2onnx
-        from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-    except ModuleNotFoundError:
-        raise MissingLibrary(
-            "Exporting to ONNX needs skl2onnx.",
-            hint="Install it: pip install 'model-artifact-vault[onnx-export]'",
-        ) from None
-    name = type(estimator).__name__
-    columns = _column_names(sample)
-    if columns is not None and (_has_text(sample, columns) or _picks_columns(estimator)):
-        inputs = [
-            (column, (StringTensorType if _is_text(sample[column]) else FloatTensorType)([None, 1]))
-            for column in columns
-        ]
-    else:
-        import numpy as np
-
-        matrix = _matrix(np, sample, columns)
-        text = matrix.dtype.kind in "OSU"
-        width = 1 if matrix.ndim == 1 else matrix.shape[1]
-        inputs = [("X", (StringTensorType if text else FloatTensorType)([None, width]))]
-    try:
-        data = _converted(skl2onnx.convert_sklearn, estimator, inputs)
-    except Exception as error:  # converters fail with whatever their code runs into
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise ValueError(
-            f"{name} cannot be exported to ONNX: {type(error).__name__}: {first[:300]}"
-        ) from error
-    try:
-        onnx_walk.walk(data, domains=domains, subject=name)
-    except Refused as refusal:
-        raise ValueError(f"{name} as ONNX would not be loaded: {refusal}") from refusal
-    return data
-
-
-def _converted(convert: "Callable[..., Any]", estimator: Any, inputs: Any) -> bytes:
-    """Convert; what a converter says it cannot work with is left out the second time."""
-    opsets, options = dict(_OPSETS), _options(estimator)
-    only_labels = id(estimator) in options and not hasattr(estimator, "predict_proba")
-    try:
-        model = convert(estimator, initial_types=inputs, target_opset=opsets, options=options)
-    except NameError:  # LinearSVC, wherever it stands last: it has no probabilities to lay out
-        options = {key: given for key, given in options.items() if "zipmap" not in given}
-        model = convert(estimator, initial_types=inputs, target_opset=opsets, options=options)
-    except AssertionError:  # KNNImputer: it needs an operator of a later set
-        model = convert(estimator, initial_types=inputs, target_opset=opsets | _LATER, options=options)
-    if only_labels:
-        del model.graph.output[1:]  # scores, which converters call probabilities
-    return bytes(model.SerializeToString())
-
-
-def _options(estimator: Any) -> dict[Any, dict[str, Any]]:
-    """Probabilities as one tensor; text lowered by rules that exist on every machine."""
-    from sklearn.base import is_classifier
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.svm import LinearSVC
-
-    options: dict[Any, dict[str, Any]] = {}
-    if is_classifier(estimator):
-        options[id(estimator)] = {"zipmap": False}
-    pending = [estimator]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, CountVectorizer):
-            options[id(item)] = {"locale": "C"}
-        elif isinstance(item, LinearSVC):
-            options[id(item)] = {"raw_scores": True}
-        for holds in ("steps", "transformers_", "transformer_list"):
-            pending += [step for _, step, *_ in getattr(item, holds, ())]
-    return options
-
-
-def _picks_columns(estimator: Any) -> bool:
-    from sklearn.compose import ColumnTransformer
-
-    steps = [step for _, step in getattr(estimator, "steps", ())]
-    return isinstance(estimator, ColumnTransformer) or any(_picks_columns(step) for step in steps)
-
-
-def _column_names(table: Any) -> list[str] | None:
-    if isinstance(table, Mapping):
-        return [str(name) for name in table]
-    columns = getattr(table, "columns", None)
-    return None if columns is None else [str(name) for name in columns]
-
-
-def _is_text(column: Any) -> bool:
-    import numpy as np
-
-    return np.asarray(column).dtype.kind in "OSU"
-
-
-def _has_text(table: Any, columns: list[str]) -> bool:
-    return any(_is_text(table[name]) for name in columns)
-
-
-def _matrix(np: Any, table: Any, columns: list[str] | None) -> Any:
-    if isinstance(table, Mapping):
-        return np.column_stack([np.asarray(table[name]) for name in columns or ()])
-    if hasattr(table, "to_numpy"):
-        return table.to_numpy()
-    return table.toarray() if hasattr(table, "toarray") else np.asarray(table)
 
 
 def _convert(np: Any, values: Any, entry: Any) -> Any:

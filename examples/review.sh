@@ -32,6 +32,10 @@ mvault ls | cut -f1 | while read -r model; do
     mvault history "$model"
 done
 
+echo '--- What the logs have, refusals and loads too, and whether they are whole:'
+mvault audit log
+mvault audit verify
+
 echo '--- Who may do what: the policy in force is strict JSON inside its envelope.'
 python - "$vault/trust/policy/000001.json" <<'END'
 import base64, json, sys

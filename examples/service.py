@@ -3,6 +3,8 @@
 usage: MVAULT_VAULT=… MVAULT_IDENTITY=… MVAULT_TRUST=… python service.py [PORT]
 
 The three variables are all that it needs: no HOME, no writable file system.
+MVAULT_AUDIT names a volume for the records of what it loads; they move into
+the vault's log when it stops. `store` puts them there at once.
 The trust file pins the vault, so a storage that was tampered with, exchanged
 or put back to an older state is refused before anything is deserialized.
 
@@ -10,6 +12,7 @@ or put back to an older state is refused before anything is deserialized.
 """
 
 import json
+import signal
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -52,6 +55,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def main(port: int) -> int:
     """Load the model that prod uses, then serve it until stopped."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # end as a process does that is done
     try:
         Handler.model = vault.open(env="prod").load_model(REFERENCE)
     except vault.VaultError as error:

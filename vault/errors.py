@@ -86,6 +86,7 @@ class VaultError(Exception):
 
     exit_status: ClassVar[int] = 1
     default_code: ClassVar[str] = "unavailable"
+    recorded: bool = False  # an audit record tells of it
 
     def __init__(self, message: str, *, code: str = "", subject: str = "", hint: str = "") -> None:
         """Build the error; `code` defaults to that of its class."""

@@ -99,8 +99,8 @@ def alter(user: User) -> None:
 @pytest.mark.parametrize(
     ("change", "because"),
     [
-        (cut, "env/prod: env/prod was seen with 1 entries, and the store offers 0"),
-        (alter, "env/prod: env/prod was seen with 1 entries, and the store offers 0"),
+        (cut, "env/prod: env/prod was seen with 1 entry, and the store offers 0"),
+        (alter, "env/prod: env/prod was seen with 1 entry, and the store offers 0"),
     ],
 )
 def test_a_record_that_is_not_whole(change: Callable[[User], None], because: str, recorded: User) -> None:

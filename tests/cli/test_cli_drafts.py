@@ -169,6 +169,16 @@ def test_a_root_of_two_of_three_is_drafted_signed_in_turn_and_applied(team: User
 # --- the team ---
 
 
+def two_of_three(team: User) -> None:
+    """Give the root to anna, ben and cleo, two of whom must sign."""
+    holders = ("--holder", "anna", "--holder", "ben=ben.pub", "--holder", "cleo=cleo.pub")
+    ok(team.run("root", "draft", *holders, "--threshold", "2"))
+    drafts = sorted(path.name for path in team.folder.glob("*root*.json"))
+    ok(team.run("policy", "sign", *drafts))
+    ok(as_(team, "ben", "policy", "sign", *drafts))
+    ok(team.run("policy", "apply", *drafts))
+
+
 def test_from_one_owner_to_roles_and_a_root_of_two_of_three(team: User) -> None:
     listed = ok(team.run("team", "list"))
     assert "anna\tperson\towner\tdev, prod\tyes" in listed.out
@@ -189,7 +199,38 @@ def test_from_one_owner_to_roles_and_a_root_of_two_of_three(team: User) -> None:
     assert (again.json["threshold"], again.json["holders"]) == (2, 3)
     assert ok(team.run("team", "list")).err == ""
     waiting = ok(team.run("team", "remove", "cleo"))
-    assert "Nothing has changed yet. Waiting for signatures by: ben, cleo" in waiting.err
+    lack = "1 more signature of the holders of root"
+    assert f"Nothing has changed yet. The policy needs {lack}" in waiting.err
+    again = team.run("team", "add", "ben=ben.pub", "--role", "auditor")
+    assert again.status == 9
+    assert "may be a change that waits for signatures" in again.err
+    assert "-o FILE" not in again.err
+
+
+def test_a_copy_of_what_is_in_force_needs_no_more_signatures(team: User) -> None:
+    two_of_three(team)
+    draft = ok(team.run("team", "add", "ben=ben.pub", "--role", "loader")).out.strip()
+    team.write("mine.json", (team.folder / draft).read_text())
+    ok(as_(team, "ben", "policy", "sign", draft))
+    assert team.run("policy", "apply", "mine.json").status == 3
+    ok(team.run("policy", "apply", draft))
+    assert "was in force" in ok(team.run("policy", "apply", "mine.json")).err
+
+
+def test_a_rotation_by_several_is_a_draft_that_says_what_it_does(team: User) -> None:
+    two_of_three(team)
+    begun = ok(team.run("access", "rotate", "prod"))
+    draft = begun.out.strip()
+    assert draft.startswith("policy-")
+    assert "needs 1 more signature of the holders of root" in begun.err
+    assert ok(team.run("policy", "status", draft, "--json")).json["drafts"][0]["signed"] == ["anna"]
+    signed = ok(as_(team, "ben", "policy", "sign", draft))
+    assert "prod\t~\tkey: epoch 1 → epoch 2" in signed.out
+    assert f"told by: mvault policy status {draft}" in signed.err
+    unsigned = team.run("access", "rotate", "prod")
+    assert unsigned.status == 9, "the draft's file is there"
+    ok(team.run("policy", "apply", draft))
+    assert ok(team.run("access", "rotate", "prod", "--continue")).status == 0
 
 
 def test_a_service_joins_and_leaves(team: User) -> None:
@@ -233,10 +274,17 @@ def test_a_vault_of_several_is_founded_once_enough_have_signed(user: User) -> No
     assert user.run("policy", "apply", *files, "--vault", "models/").status == 3
     status = ok(user.run("policy", "status", *files, "--json")).json
     assert status["drafts"][0]["signed"] == ["anna"]
-    ok(as_(user, "cleo", "policy", "sign", *files))
+    alone = user.run("policy", "status", "policy-1.json")
+    assert (alone.status, "the draft of its first root" in alone.err) == (2, True)
+    signed = ok(as_(user, "cleo", "policy", "sign", *files))
+    fingerprint = f"sha256:{status['drafts'][1]['digest'].removeprefix('sha256:')}"
+    for told in (fingerprint, "Root 1 takes 2 of 3: anna, ben, cleo", "prod takes 2 approvals", "at most 1"):
+        assert told in signed.err, "what a founder signs is shown"
+    assert "mvault policy apply --vault LOCATION policy-1.json root-1.json" in signed.err
     done = ok(user.run("policy", "apply", *files, "--vault", "models/", "--json")).json
-    assert done["vault"].startswith("sha256:")
-    assert ok(user.run("ls", "--vault", "models/")).out == ""
+    assert done["vault"] == fingerprint
+    assert done["settings"].endswith("mvault.toml")
+    assert ok(user.run("ls")).out == ""
     listed = ok(user.run("team", "list", "--vault", "models/", "--json")).json
     assert (listed["threshold"], listed["holders"]) == (2, 3)
     assert {entry["name"] for entry in listed["people"]} == {"anna", "ben", "cleo"}
@@ -247,6 +295,9 @@ def test_a_team_is_begun_by_one_who_holds_the_root(user: User) -> None:
         user.run("init", "models/", "--team", "--no-passphrase", "--name", "anna", "--recipient", "x25519")
     )
     assert answer.out.startswith("sha256:")
+    assert "mvault promote churn:1 --env staging" in answer.err, "what the policy lets anna do"
+    assert "--env prod" not in answer.err
+    assert "So far, prod: it asks for 2 approvals, and at most 0 can be given" in answer.err
     listed = ok(user.run("team", "list", "--json")).json
     assert [entry["roles"] for entry in listed["people"]] == [["maintainer", "data-scientist", "ml-engineer"]]
 

@@ -81,7 +81,7 @@ def test_the_tree_has_the_commands_of_this_release() -> None:
         *(f"mvault audit {name}" for name in AUDIT_COMMANDS),
         "mvault audit report verify",
         "mvault root draft",
-        *(f"mvault team {name}" for name in ("list", "add", "remove")),
+        *(f"mvault team {name}" for name in ("list", "add", "remove", "retire")),
         *(f"mvault access {name}" for name in ("show", "sync", "rotate")),
     }
 

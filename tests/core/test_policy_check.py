@@ -234,6 +234,23 @@ def test_a_principal_without_a_key_that_counts_is_told_of_a_signed_policy() -> N
     assert [entry.subject for entry in found if entry.code == "no-keys"] == ["ann"]
 
 
+def test_approvals_of_whoever_has_no_key_that_counts_are_not_reckoned_with() -> None:
+    built = builders.team()
+
+    def revoke(before: Policy) -> Policy:
+        members = dict(before.members)
+        for name in map(names.principal, ("ann", "bob", "cat")):
+            keys = tuple(replace(key, revoked=True) for key in members[name].keys)
+            members[name] = replace(members[name], keys=keys)
+        return replace(before, members=members)
+
+    before = policy_check.check(policy_view.of_policy(built.policy))
+    assert "threshold-unreachable" not in {entry.code for entry in before}
+    found = policy_check.check(policy_view.of_policy(built.amend(revoke)))
+    (finding,) = (entry for entry in found if entry.code == "threshold-unreachable")
+    assert "2 approvals, and at most 1 can be given" in finding.message
+
+
 @pytest.mark.parametrize(
     ("expires", "code", "severity"),
     [

@@ -7,6 +7,7 @@ import pytest
 
 from tests import builders
 from tests.builders import Built
+from vault.actions import checking
 from vault.core import envelope, policy, policy_document, policy_succession
 from vault.core.names import Digest
 
@@ -81,3 +82,21 @@ def test_a_new_era_begins_where_it_says(built: Built) -> None:
     assert chain.add(5, 1, era=1, continues={}).in_force() == (4, ["policy 5"]), "and once"
     assert chain.add(6, 3).in_force() == (4, ["policy 5"]), "what the old era goes on with comes before it"
     assert chain.add(7, 4, era=1, continues={}).in_force() == (7, ["policy 5"])
+
+
+def test_a_check_tells_what_is_signed_and_malformed_though_it_matters_to_nobody(built: Built) -> None:
+    vault = built.fork()
+    objects = Chain(built).add(2, Digest(vault.session().trust().policy_id.digest)).objects
+    whole = envelope.parse(objects[2], kind=policy.KIND, subject="it").payload
+    broken = whole.replace(b'"kind":"person"', b'"kind":"alien"')
+    vault.write("trust/policy/000002.json", built.sign(policy.KIND, broken, "owner"))
+    after = Chain(built).add(3, envelope.digest(broken)).objects[3]
+    vault.write("trust/policy/000003.json", after)
+    session = vault.session()
+    assert session.trust().policy.version == 3
+    assert session.trust().skipped == (), "it was not parsed"
+    assert [(entry.name, entry.code) for entry in session.trust_skipped()] == [
+        ("policy 2", "malformed-document")
+    ]
+    told = checking.check(session, None, data=False).findings
+    assert ("policy 2", "malformed-document") in [(entry.subject, entry.code) for entry in told]

@@ -9,8 +9,8 @@ from tests import builders
 from tests.builders import Built, channel
 from vault.core import in_force, records
 from vault.core.in_force import Proofs, Signed
-from vault.core.names import Digest, Principal
-from vault.core.policy import LogHead, Policy
+from vault.core.names import Digest, Environment, Principal
+from vault.core.policy import Key, LogHead, Policy
 from vault.core.records import ChannelRecord
 from vault.core.trust import Skipped
 
@@ -34,7 +34,7 @@ def built() -> Built:
 
 
 def judged(
-    built: Built, record: ChannelRecord, proved: Callable[[Digest, LogHead], bool], *who: str
+    built: Built, record: ChannelRecord, proved: Callable[[Digest, Key, Environment | None], bool], *who: str
 ) -> Signed[ChannelRecord] | Skipped:
     data = built.sign(records.CHANNEL, records.encode_channel(record), *who)
     context = replace(built.context, proofs=Proofs(had=proved))
@@ -46,20 +46,20 @@ def test_what_a_log_had_before_the_head_counts_still(built: Built) -> None:
     built.amend(retiring("rex"))
     asked = []
 
-    def proved(digest: Digest, head: LogHead) -> bool:
-        asked.append((digest, head))
+    def proved(digest: Digest, key: Key, environment: Environment | None) -> bool:
+        asked.append((digest, key.until, environment))
         return True
 
     found = judged(built, record, proved, "rex")
     assert isinstance(found, Signed)
     assert found.signers == ("rex",)
-    assert asked == [(found.digest, UNTIL)]
+    assert asked == [(found.digest, UNTIL, "prod")]
 
 
 def test_what_no_log_had_does_not(built: Built) -> None:
     record = built.record("churn:1", 1)
     built.amend(retiring("rex"))
-    for proved in (in_force.never_had, lambda digest, head: digest == "0" * 64):
+    for proved in (in_force.never_had, lambda digest, *_: digest == "0" * 64):
         found = judged(built, record, proved, "rex")
         assert isinstance(found, Skipped)
         assert found.code == "untrusted-signer"
@@ -68,7 +68,7 @@ def test_what_no_log_had_does_not(built: Built) -> None:
 def test_a_revoked_key_never_counts_whatever_a_log_had(built: Built) -> None:
     record = built.record("churn:1", 1)
     built.amend(retiring("rex", revoked=True))
-    assert isinstance(judged(built, record, lambda digest, head: True, "rex"), Skipped)
+    assert isinstance(judged(built, record, lambda *_: True, "rex"), Skipped)
 
 
 def test_the_log_is_asked_only_about_what_the_key_really_signed(built: Built) -> None:
@@ -77,7 +77,7 @@ def test_the_log_is_asked_only_about_what_the_key_really_signed(built: Built) ->
     data = built.sign(records.CHANNEL, records.encode_channel(record), "ann")
     by, of = (built.identities[name].key_id.encode() for name in ("ann", "rex"))
 
-    def proved(digest: Digest, head: LogHead) -> bool:
+    def proved(digest: Digest, key: Key, environment: Environment | None) -> bool:
         raise AssertionError("nothing that verifies was signed with a retired key")
 
     context = replace(built.context, proofs=Proofs(had=proved))

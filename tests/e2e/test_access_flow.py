@@ -255,8 +255,13 @@ def test_a_rotation_again_and_one_that_goes_on_do_only_what_is_missing() -> None
 def test_where_others_sign_policies_the_new_one_is_a_draft_first(tmp_path: Path) -> None:
     built = released()
     before = dict(built.store.objects)
-    with pytest.raises(ValueError, match="-o FILE"):
+    with pytest.raises(ValueError, match="say where to write its draft"):
         rotate(built, who="ann")
+    here = rotate(built.fork(), who="ann", folder=tmp_path)
+    assert here.draft == tmp_path / f"policy-{built.policy.version + 1}.json"
+    assert here.draft.is_file()
+    assert here.standing is not None
+    assert [lack.waiting for lack in here.standing.missing] == [("owner",)], "ann holds no root"
     path = tmp_path / "draft.json"
     path.write_bytes(b"mine")
     with pytest.raises(Conflict):

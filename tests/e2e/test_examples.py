@@ -66,6 +66,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
 
 def test_there_is_an_example_for_everybody() -> None:
     assert {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".sh")} == {
+        "audited.sh",
+        "daily.sh",  # test_example_daily.py
         "release.sh",
         "review.sh",
         "service.py",
@@ -90,6 +92,8 @@ def test_a_reviewer_without_any_key_sees_that_it_verifies(released: Released, tm
     assert re.search(r"^ok\tchurn:1\tverified", done.stdout, re.MULTILINE)
     assert re.search(r"\tpromote\tchurn:1\tprod\t", done.stdout)
     assert "web: service, loader" in done.stdout
+    assert re.search(r"\tpromote\tallow\tdone\t\tchurn\t1\tprod\tmain\t", done.stdout)
+    assert re.search(r"^whole\t(yes|not checkable)\t", done.stdout, re.MULTILINE)
     assert "os.system" in done.stdout
     assert list((tmp_path / "home").iterdir()) == []
 
@@ -169,6 +173,18 @@ def test_the_service_does_not_start_on_altered_bytes(
     assert done.returncode == status
     assert f"churn@prod was not loaded [{code}]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_service_that_must_leave_records_does_and_an_auditor_reads_them_back(tmp_path: Path) -> None:
+    done = run(tmp_path / "home", EXAMPLES / "audited.sh", tmp_path / "work")
+    assert done.returncode == 0, done.stderr
+    assert "churn@prod was not loaded [no-audit-record]: prod demands an audit record" in done.stderr
+    before, _, told = done.stdout.partition("The auditor reads it back")
+    assert "Serving churn@prod" in before
+    assert re.search(
+        r"^20\S+\tweb\tload\tallow\tdone\t\tchurn\t1\tprod\tmain\tchurn@prod\t", told, re.MULTILINE
+    )
+    assert re.search(r"^whole\tyes\t", told, re.MULTILINE)
 
 
 CELLS = """

@@ -21,7 +21,7 @@ from tests.logs import (
     tree,
     writer,
 )
-from vault.audit import cosigning, proving
+from vault.audit import cosigning, stored_tree
 from vault.audit.proving import Prover
 from vault.core import limits, log_keys, log_proof, merkle, note
 from vault.core.log_chain import Head
@@ -290,11 +290,12 @@ def test_a_squatted_name_of_a_cosignature_is_told() -> None:
 
 
 def test_the_tiles_that_a_prover_keeps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proving, "_KEPT_TILES", 1)
+    monkeypatch.setattr(stored_tree, "_KEPT_TILES", 1)
     asked = prover(built(600))
     for index in (0, 300, 599):
         assert asked.entry(index) == numbered(index, 1)[0]
-    assert len(asked._tiles) == 1
+    assert asked._tree is not None
+    assert len(asked._tree._tiles) == 1
 
 
 def test_an_empty_log_is_not_cosigned() -> None:

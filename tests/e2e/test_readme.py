@@ -84,6 +84,8 @@ def stable(text: str) -> str:
         (r"^Libraries .*?\n\n", "Libraries LIBRARIES\n\n"),
         (r"sha256:[0-9a-f]{64}", "DIGEST"),
         (r"\b[0-9a-f]{12}…", "DIGEST"),
+        (r"(?<=access/anna/)[0-9a-f]{16}\b", "INSTANCE"),
+        (r"\b[0-9a-f]{8}$", "ID"),
         (r"\d{4}-\d\d-\d\d|\d+ [A-Z][a-z]+ 20\d\d", "DAY"),
         (r"just now|\d+ \w+ ago", "AGO"),
         (r"\d[\d.,]* (k|M)?B\b", "SIZE"),
@@ -141,6 +143,7 @@ def test_the_tour_shows_refusals(tmp_path: Path) -> None:
     assert "exit status 3" in shown
     assert "was altered in storage" in shown
     assert "is a pickle, which is a program" in shown
+    assert "refused: decrypt-failed" in shown
 
 
 def test_python_snippets_compile_and_the_short_one_runs(tmp_path: Path) -> None:

@@ -140,3 +140,21 @@ def test_the_next_step_that_a_push_names_is_one_that_the_policy_has(user: User) 
     user.write("model.json", "[1]")
     answer = user.run("push", "churn", "model.json")
     assert "mvault promote churn:1 --env staging" in answer.err
+
+
+def test_a_job_that_remembers_no_heads_is_warned(strict: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = ("renew", "--identity", "renewer.json")
+    first = strict.run(*job)
+    assert "remembered no heads" not in first.err, "there were none"
+    assert "remembered no heads" not in strict.run(*job).err
+    monkeypatch.setenv("MVAULT_STATE_DIR", str(strict.folder / "new each time"))
+    told = strict.run(*job)
+    assert told.status == 0
+    assert "This client remembered no heads of prod" in told.err
+    assert "MVAULT_STATE_DIR" in told.err
+    monkeypatch.setenv("MVAULT_STATE_DIR", str(strict.folder / "new again"))
+    assert strict.run(*job, "--json").json["heads"][0]["remembered"] is False
+    monkeypatch.delenv("MVAULT_STATE_DIR")
+    assert strict.run("trust", "export", "recent.json").status == 0
+    monkeypatch.setenv("MVAULT_STATE_DIR", str(strict.folder / "new once more"))
+    assert strict.run(*job, "--trust", "recent.json", "--json").json["heads"][0]["remembered"] is True

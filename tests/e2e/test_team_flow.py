@@ -223,7 +223,7 @@ def test_the_whole_flow_by_the_command(tmp_path: Path, monkeypatch: pytest.Monke
     denied = mvault("dora", "approve", "churn:2", "--env", "prod")
     assert denied.status == 4
     bob = mvault("bob", "approve", "churn:2", "--env", "prod")
-    assert "Next: mvault promote churn:2 --env prod" in bob.err
+    assert "Next, by rex: mvault promote churn:2 --env prod" in bob.err
     assert mvault("rex", "promote", "churn:2", "--env", "prod").out == "churn@prod\n"
     shown = mvault("ann", "show", "churn@prod", "--json").json
     assert shown["version"] == "2"

@@ -357,7 +357,9 @@ class Judge:
             if len(counted) < rule["threshold"]:
                 raise Denied("approvals-missing")
         head, _, _ = mine.channel(use.env, slot, use.model)
-        self._remembers(use, slot, head)
+        known = self.seen.channels.get(f"{use.env}/{slot}/{use.model}")
+        if known is None or (head is not None and head.order >= known[:2]):
+            self._remembers(use, slot, head)  # else it has lapsed with its signers, and this mends it
         self._check_company(use, attested=False)
         return found
 

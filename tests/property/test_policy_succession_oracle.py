@@ -100,7 +100,6 @@ def agree(objects: Mapping[int, bytes]) -> None:
     assert quickly(objects, whole=True) == expected
     found = quickly(objects, whole=False)
     assert (found and found[:2]) == (expected and expected[:2])
-    assert found is None or expected is None or len(found[2]) <= len(expected[2])
 
 
 @settings(max_examples=150, deadline=None)
@@ -110,7 +109,7 @@ def test_the_same_policy_is_in_force_whatever_was_stored(wanted: list[Drawn]) ->
 
 
 @pytest.mark.slow
-@settings(max_examples=30_000, deadline=None)
+@settings(max_examples=10_000, deadline=None)
 @given(st.lists(drawn, max_size=9, unique_by=lambda entry: entry.number))
 def test_the_same_policy_is_in_force_whatever_was_stored_many_times(wanted: list[Drawn]) -> None:
     agree(stored(wanted))

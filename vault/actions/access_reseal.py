@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from vault import sealing
-from vault.actions import keyring, objects, resolving
+from vault.actions import keyring, logged, objects, resolving
 from vault.actions.access_headers import Place, Rewrapped, seal_of
 from vault.actions.reading import Package
 from vault.actions.session import Session
@@ -121,7 +121,21 @@ class _Resealing:
         files = tuple(self._file(opened, file, keys[file.file_id], to) for file in record.files)
         following = self._next(files)
         objects.create(session.store, self._folder + layout.numbered(following.number), self._sign(following))
+        self._log(following)
         return len(files)
+
+    def _log(self, record: SealingRecord) -> None:
+        """Log what counts from now on, so that it counts still when who signed it has left."""
+        logged.change(
+            self._session,
+            "access",
+            self._verified.authorised.resolved.rule.name,
+            envelope.digest(records.encode_sealing(record)),
+            subject="sealing record",
+            model=record.model,
+            version=record.version,
+            manifest=record.manifest,
+        )
 
     def _environments(self) -> list[EnvironmentRule]:
         """List the environments that are to have the new keys: this one, and where records allow its use.

@@ -25,6 +25,7 @@ from vault.actions import (
 )
 from vault.actions.access_headers import Done, Rewrapped
 from vault.actions.access_sync import Synced
+from vault.actions.applying import Standing
 from vault.actions.draft_files import Draft
 from vault.actions.session import Session, Trust
 from vault.core import limits
@@ -64,6 +65,8 @@ class RotationPlan:
 class Rotated:
     """What a rotation did. `draft` is the file that root holders must sign where one signature is too few.
 
+    `standing` is what that lacks.
+
     `written` counts headers, or with `deep` payloads, of `versions`; `already`
     those that were there. `problems` did not stop the rest; `skipped` are strangers' objects.
     """
@@ -76,6 +79,7 @@ class Rotated:
     already: int
     problems: tuple[Skipped, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    standing: Standing | None = None
 
     @property
     def complete(self) -> bool:
@@ -91,6 +95,7 @@ def rotate(
     resume: bool = False,
     dry_run: bool = False,
     draft: Path | None = None,
+    folder: Path | None = None,
     threads: int = access_headers.THREADS,
     planned: Callable[[RotationPlan], None] | None = None,
 ) -> Rotated:
@@ -98,17 +103,18 @@ def rotate(
 
     `resume` makes no new epoch: it does what is missing for the newest, after a
     kill or once a draft was applied. Where one signature makes a policy it is
-    applied at once, otherwise it is written to `draft` and nothing else happens yet.
+    applied at once, otherwise it is signed and written to `draft`, or as
+    `policy-N.json` into `folder`, and nothing else happens yet.
 
     Raises:
         NotFound: there is no such environment.
-        ValueError: the policy takes several signatures and `draft` does not say where to put it.
+        ValueError: the policy takes others' signatures, and it is not said where its draft is to be.
         NoUsableKey: this identity does not hold the environment's key.
         Conflict: the policy changed meanwhile; or `draft` exists.
         Refused, Unavailable: what was done stays, and `resume` goes on from there.
     """
     with auditing.acting(session, "access", f"rotation of {environment}", environment):
-        return _rotate(session, environment, deep, resume, dry_run, draft, threads, planned)
+        return _rotate(session, environment, deep, resume, dry_run, (draft, folder), threads, planned)
 
 
 def _rotate(
@@ -117,7 +123,7 @@ def _rotate(
     deep: bool,
     resume: bool,
     dry_run: bool,
-    draft: Path | None,
+    place: tuple[Path | None, Path | None],
     threads: int,
     planned: Callable[[RotationPlan], None] | None,
 ) -> Rotated:
@@ -125,11 +131,11 @@ def _rotate(
     rule = access_plan.rule_of(base.policy, environment)
     direct = may_apply_alone(session, base)
     todo = plan(session, base, rule, deep=deep, resume=resume)
+    draft, folder = place
     if todo.begins and not direct and draft is None and not dry_run:
-        raise ValueError(
-            f"A policy takes {todo.signatures} signatures here, or others than yours: "
-            "say where to write the draft (draft=, -o FILE)."
-        )
+        if folder is None:
+            raise ValueError("A policy takes signatures of others here: say where to write its draft.")
+        draft = folder / f"policy-{drafting.next_number(session, base)}.json"
     if planned is not None:
         planned(todo)
     if dry_run:
@@ -140,9 +146,10 @@ def _rotate(
                 keyring.environment_key(session, environment, epoch.number)  # without it nothing can follow
             apply(session, begin(session, base, rule))
         elif draft is not None:
-            _check_free(draft)
-            draft_files.write_new(draft, begin(session, base, rule))
-            return Rotated(todo, draft, None, 0, 0, 0)
+            draft_files.check_free(draft)  # before a key is made
+            made = ballots.signed(session, [begin(session, base, rule)])
+            draft_files.write_new(draft, made.drafts[0])
+            return Rotated(todo, draft, None, 0, 0, 0, standing=applying.standings(made)[0])
     return _carry_on(session, todo, threads)
 
 
@@ -242,16 +249,6 @@ def apply(session: Session, draft: Draft) -> None:
             subject="policy",
             hint="Look at what is in force (mvault policy status), then run the same command again.",
         ) from None
-
-
-def _check_free(path: Path) -> None:
-    """Refuse before keys are made, as `draft_files.write_new` would afterwards."""
-    if path.exists() or path.is_symlink():
-        raise Conflict(
-            f"{path} exists and was left as it is.",
-            subject=str(path),
-            hint="Choose another name (-o FILE), or move that file away first.",
-        )
 
 
 # --- what follows the policy ---

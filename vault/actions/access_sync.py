@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from vault.actions import access_plan, keyring, logged
+from vault.actions import access_plan, auditing, keyring, logged
 from vault.actions.access_plan import MISSING, PRESENT, Copy, Holder
 from vault.actions.session import Session
 from vault.core.names import Environment, Principal
@@ -81,12 +81,13 @@ def sync(
         NoUsableKey: there is no identity.
         Refused, Unavailable.
     """
-    todo = plan(session, environment, again=again)
-    if planned is not None:
-        planned(todo)
-    if dry_run:
-        return Synced(todo, (), (), ())
-    return write(session, todo)
+    with auditing.acting(session, "access", "keys of readers", environment):
+        todo = plan(session, environment, again=again)
+        if planned is not None:
+            planned(todo)
+        if dry_run:
+            return Synced(todo, (), (), ())
+        return write(session, todo)
 
 
 def write(session: Session, todo: SyncPlan) -> Synced:

@@ -73,7 +73,7 @@ def _adopt(session: Session, reference: Reference, environment: Environment, act
             hint="Only people adopt, and only where a role allows them to.",
         )
     verified = admission.verify(authorised, target, data, lambda _: (own,))
-    _reseal(session, verified)
+    resealed = _reseal(session, verified)
     objects.create(session.store, layout.adoption(reference.model, version, envelope.digest(mine)), mine)
     session.remember(resolved, verified)
     logged.change(
@@ -81,6 +81,7 @@ def _adopt(session: Session, reference: Reference, environment: Environment, act
         "adopt",
         resolved.rule.name,
         own.digest,
+        also={} if resealed is None else {resealed: "sealing record"},
         model=reference.model,
         version=version,
         manifest=verified.digest,
@@ -110,12 +111,12 @@ def _signed(session: Session, kind: str, payload: bytes) -> bytes:
     return envelope.serialise(envelope.sign(kind, payload, [(Digest(identity.key_id), identity.sign)]))
 
 
-def _reseal(session: Session, verified: Verified) -> None:
-    """Read every file; where no sealing record counts any more, write one that says the same."""
+def _reseal(session: Session, verified: Verified) -> Digest | None:
+    """Read every file; where no sealing record counts any more, write one like it, and give its digest."""
     counting = next((entry for entry in judged(session, verified) if isinstance(entry, Signed)), None)
     if counting is not None:
         _read(session, verified, counting)
-        return
+        return None
     last: Exception = NotFound(f"{verified.subject} has no sealing record.", subject=verified.subject)
     for candidate in _orphans(session, verified):
         try:
@@ -125,8 +126,7 @@ def _reseal(session: Session, verified: Verified) -> None:
         except (Refused, NotFound, NoUsableKey) as error:
             last = error  # somebody else's object; the next may be the genuine one
             continue
-        _write_sealing(session, verified, candidate.record)
-        return
+        return _write_sealing(session, verified, candidate.record)
     raise last
 
 
@@ -161,10 +161,11 @@ def _read(session: Session, verified: Verified, entry: Signed[SealingRecord]) ->
             admission.check_plaintext(package.opened, file, file.size, sha256)
 
 
-def _write_sealing(session: Session, verified: Verified, record: SealingRecord) -> None:
+def _write_sealing(session: Session, verified: Verified, record: SealingRecord) -> Digest:
     context = verified.authorised.resolved.context
+    created = session.now()
 
-    def build(number: int) -> bytes:
+    def payload(number: int) -> bytes:
         again = SealingRecord(
             vault=context.vault,
             policy=context.policy_id,
@@ -172,12 +173,17 @@ def _write_sealing(session: Session, verified: Verified, record: SealingRecord) 
             version=record.version,
             manifest=record.manifest,
             number=number,
-            created=session.now(),
+            created=created,
             files=record.files,
         )
-        return _signed(session, records.SEALING, records.encode_sealing(again))
+        return records.encode_sealing(again)
 
-    objects.create_next(session.store, layout.sealed(record.model, record.version), build)
+    number = objects.create_next(
+        session.store,
+        layout.sealed(record.model, record.version),
+        lambda number: _signed(session, records.SEALING, payload(number)),
+    )
+    return envelope.digest(payload(number))
 
 
 class _Nowhere:

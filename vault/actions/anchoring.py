@@ -105,6 +105,11 @@ def anchor(session: Session, environment: Environment | None) -> Anchored:
         AccessDenied: this identity may not write to that log.
         Refused, Conflict, Unavailable, NoUsableKey, NotFound: that log cannot be written, or not verified.
     """
+    with auditing.acting(session, ACTION, str(log_writers.log_of(environment)), environment):
+        return _anchor(session, environment)
+
+
+def _anchor(session: Session, environment: Environment | None) -> Anchored:
     into = log_writers.log_of(environment)
     if not log_writers.writes(session, environment):
         raise AccessDenied(

@@ -76,7 +76,8 @@ def _apply(session: Session, drafts: Sequence[Draft], accept_outage: bool, lift_
     base = found.base or session.trust()
     new_policy = _new_policy(found, base)
     new_root = found.root if found.root is not None and found.root.digest != base.root.digest else None
-    require_signed(found)
+    if new_policy is not None or new_root is not None:
+        require_signed(found)  # a copy of what is in force need not have everybody's signature
     if new_root is not None and new_policy is None:
         _require_policy_signed(session, base, new_root)
     stopped: tuple[Stop, ...] = ()
@@ -332,6 +333,7 @@ class Status:
     threshold: int
     drafts: tuple[Standing, ...]
     change: Difference | None
+    proposed: Draft | None
 
 
 def status(session: Session, drafts: Sequence[Draft] = ()) -> Status:
@@ -367,6 +369,7 @@ def status(session: Session, drafts: Sequence[Draft] = ()) -> Status:
         threshold=root.threshold,
         drafts=standings(found),
         change=change,
+        proposed=found.policy,
     )
 
 

@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from vault.core import audit_record
+from vault.core import audit_record, names
 from vault.core.audit_record import AuditRecord
 from vault.core.names import Digest, Environment, Principal, Reference
 from vault.core.policy import EnvironmentRule, PolicyId
 from vault.core.stages import Resolved, Verified
-from vault.errors import AccessDenied, Unavailable, VaultError
+from vault.errors import AccessDenied, Refused, Unavailable, VaultError
 
 if TYPE_CHECKING:
     from vault.actions.session import Session
 
+NO_RECORD: Final = "no-audit-record"
 READS: Final = frozenset({"load", "pull"})  # recorded before and after
 
 
@@ -35,6 +36,7 @@ class Act:
         self._failure: VaultError | None = None
         self._ended = False
         self._told: BaseException | None = None
+        self._stale = False
 
     def demand(self, resolved: Resolved) -> None:
         """Stop where an environment demands a record of the attempt, and there is none that lasts.
@@ -62,7 +64,8 @@ class Act:
         resolved = found if isinstance(found, Resolved) else found.authorised.resolved
         facts: dict[str, Any] = {"policy": resolved.context.policy_id, "environment": resolved.rule.name}
         if isinstance(found, Verified):
-            via = found.target.via
+            via, heads = found.target.via, resolved.freshness
+            self._stale = heads is not None and heads.holds_only_what_was_seen
             facts |= {
                 "model": found.manifest.model,
                 "version": found.manifest.version,
@@ -88,8 +91,10 @@ class Act:
         """
         self._ended, self._told = True, error
         auditor, reads = self._session.audit, self._record.action in READS
-        if auditor is None or (not reads and not isinstance(error, VaultError)):
+        if auditor is None or (not reads and (not isinstance(error, VaultError) or error.recorded)):
             return
+        if isinstance(error, VaultError):
+            error.recorded = True  # of an act within another, one record is enough
         outcome = audit_record.outcome_of(
             self._record,
             record_id=self._session.random(16),
@@ -98,6 +103,8 @@ class Act:
         )
         if not reads:
             outcome = replace(outcome, of=None)
+        elif error is None and self._stale:
+            outcome = replace(outcome, code=audit_record.STALE)
         try:
             auditor.take(self._session, shown(self._session, outcome))
             if self._demanded is not None:
@@ -123,7 +130,7 @@ class Act:
         reason = "" if self._failure is None else self._failure.message
         return Unavailable(
             f"{self._demanded} demands an audit record, and it could not be kept: {reason} {consequence}",
-            code="no-audit-record",
+            code=NO_RECORD,
             subject=str(self._demanded),
             hint="Correct that, then try again. MVAULT_AUDIT names where records go.",
         )
@@ -144,7 +151,7 @@ def demand(act: Act | None, resolved: Resolved) -> None:
 def _nothing_kept(resolved: Resolved) -> AccessDenied:
     return AccessDenied(
         f"{resolved.rule.name} demands an audit record of every load, and none is kept here.",
-        code="no-audit-record",
+        code=NO_RECORD,
         subject=resolved.rule.name,
         hint="Open the vault with vault.open, and let MVAULT_AUDIT name where records last.",
     )
@@ -225,14 +232,16 @@ def begun(
     )
 
 
-def _who(session: "Session") -> tuple[Digest, Principal, str, PolicyId | None]:
+def _who(session: "Session") -> tuple[Digest, Principal | None, str, PolicyId | None]:
     """Give who acts: whom the policy knows by this key, or what an unknown identity calls itself."""
     identity = session.identity
-    key = Digest(identity.key_id)
+    key, called = Digest(identity.key_id), None
+    with contextlib.suppress(Refused):  # what a key service calls itself need not be a name here
+        called = names.principal(identity.name)
     with contextlib.suppress(VaultError):  # whoever asks for the policy next is told
         trust = session.last_trust or session.trust()
         holder = trust.policy.holder(key)
         if holder is not None:
             return key, holder.name, audit_record.SIGNATURE, trust.policy_id
-        return key, identity.name, audit_record.CLAIMED, trust.policy_id
-    return key, identity.name, audit_record.CLAIMED, None
+        return key, called, audit_record.CLAIMED, trust.policy_id
+    return key, called, audit_record.CLAIMED, None

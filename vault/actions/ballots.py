@@ -105,6 +105,20 @@ def ballot(session: Session, drafts: Sequence[Draft]) -> Ballot:
     return found
 
 
+def signed(session: Session, drafts: Sequence[Draft]) -> Ballot:
+    """Put drafts together as `ballot` does, signed by this identity where its signature says something.
+
+    Raises:
+        As `ballot`; NoUsableKey.
+    """
+    found = ballot(session, drafts)
+    key_id = Digest(session.identity.key_id)
+    if key_id not in found.keys:
+        return found
+    sign = session.identity.sign
+    return ballot(session, [draft_files.with_signature(draft, key_id, sign) for draft in found.drafts])
+
+
 def founding(drafts: Sequence[Draft]) -> Ballot:
     """Put the first root and the first policy of a vault together.
 

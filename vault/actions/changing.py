@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vault import policyfile
-from vault.actions import applying, ballots, compiling, draft_files, drafting, identities, teaming
+from vault.actions import applying, auditing, ballots, compiling, draft_files, drafting, identities, teaming
 from vault.actions.applying import Applied, Standing, Status
 from vault.actions.ballots import Ballot
 from vault.actions.draft_files import Draft
@@ -115,9 +115,10 @@ class Changes:
             AccessDenied: this identity holds no key of the root.
             Conflict, DigestMismatch, Rollback, ValueError, NotFound, Malformed, Unavailable, NoUsableKey.
         """
-        found, change = self.look(*files)
-        ballots.sign(found, self._session.identity, files)
-        after, _ = self.look(*files)
+        with auditing.acting(self._session, "policy", "signature of a draft", None):
+            found, change = self.look(*files)
+            ballots.sign(found, self._session.identity, files)
+            after, _ = self.look(*files)
         return Signing(applying.standings(after), change)
 
     def apply(self, *files: Path, accept_outage: bool = False, lift_withdrawals: bool = False) -> Applied:
@@ -169,17 +170,19 @@ class Changes:
         Raises:
             NotFound, Malformed, ValueError, Refused, Conflict, Unavailable, NoUsableKey.
         """
-        return teaming.add(
-            self._session,
-            public_identities({name: files})[name],
-            roles=roles,
-            models=models,
-            owners=owners,
-            root_holder=root_holder,
-            starter=starter,
-            accept_outage=accept_outage,
-            lift_withdrawals=lift_withdrawals,
-        )
+        joining = public_identities({name: files})[name]
+        with auditing.acting(self._session, "policy", f"team add {name}", None):
+            return teaming.add(
+                self._session,
+                joining,
+                roles=roles,
+                models=models,
+                owners=owners,
+                root_holder=root_holder,
+                starter=starter,
+                accept_outage=accept_outage,
+                lift_withdrawals=lift_withdrawals,
+            )
 
     def retire(
         self, name: Principal, *, accept_outage: bool = False, lift_withdrawals: bool = False
@@ -189,9 +192,10 @@ class Changes:
         Raises:
             NotFound, ValueError, AccessDenied, Refused, Conflict, Unavailable, NoUsableKey.
         """
-        return teaming.retire(
-            self._session, name, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals
-        )
+        with auditing.acting(self._session, "policy", f"team retire {name}", None):
+            return teaming.retire(
+                self._session, name, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals
+            )
 
     def remove(
         self, name: Principal, *, accept_outage: bool = False, lift_withdrawals: bool = False
@@ -201,9 +205,10 @@ class Changes:
         Raises:
             NotFound, ValueError, Refused, Conflict, Unavailable, NoUsableKey.
         """
-        return teaming.remove(
-            self._session, name, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals
-        )
+        with auditing.acting(self._session, "policy", f"team remove {name}", None):
+            return teaming.remove(
+                self._session, name, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals
+            )
 
 
 def public_identities(files: Files) -> dict[Principal, list[Joining]]:

@@ -218,6 +218,11 @@ class _Examination:
         current = self._session.trust().policy
         key_id = Digest(public.key_id)
         member = current.holder(key_id)
+        root = self._session.trust().root.root
+        holder = next((key.name for key in root.keys if key.key_id == key_id), None)
+        if member is None and holder is not None:
+            yield Finding(OK, "identity", f"{path} is {holder}, who holds the root and has no role")
+            return
         if member is None or key_id not in current.counting_keys():
             raise NoUsableKey(
                 f"{path} is {public.name}, whose key is not in the vault's policy, or is no longer.",

@@ -20,6 +20,8 @@ from vault.core.policy import Policy
 from vault.core.trust import Root
 from vault.errors import Conflict, Malformed, Unavailable
 
+OTHER_NAME = "Choose another name (-o FILE), or move that file away first."
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -161,13 +163,18 @@ def write_new(path: Path, draft: Draft) -> None:
         Conflict: there is a file of that name.
         Unavailable: it cannot be written.
     """
-    if path.exists() or path.is_symlink():
-        raise Conflict(
-            f"{path} exists and was left as it is.",
-            subject=str(path),
-            hint="Choose another name (-o FILE), or move that file away first.",
-        )
+    check_free(path)
     _replace(path, envelope.serialise(draft.envelope))
+
+
+def check_free(path: Path, hint: str = OTHER_NAME) -> None:
+    """Refuse where a new draft would be written over another file.
+
+    Raises:
+        Conflict: there is a file of that name.
+    """
+    if path.exists() or path.is_symlink():
+        raise Conflict(f"{path} exists and was left as it is.", subject=str(path), hint=hint)
 
 
 def update(path: Path, change: Callable[[Draft], Draft]) -> Draft:

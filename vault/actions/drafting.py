@@ -97,13 +97,12 @@ def next_policy(
         Conflict: no number is free.
         Refused, Unavailable: a channel's newest record cannot be judged, for a new era.
     """
-    listed = objects.numbers(session.store, layout.POLICIES)
     now = session.clock()
     document = replace(
         changed,
         root_version=base.root.root.version,
         root_digest=base.root.digest,
-        version=objects.lowest_free(listed, base.policy.version, "policies"),
+        version=next_number(session, base),
         prev=base.policy_id.digest,
         created=names.time_text(now),
         expires=lasting(expires or _usual(base, POLICY_LASTS, base.policy.expires), now),
@@ -112,6 +111,17 @@ def next_policy(
         document = replace(document, era=base.policy.era + 1, continues={})
         document = replace(document, continues=_heads(session, document))
     return draft_files.of_policy(document)
+
+
+def next_number(session: Session, base: Trust) -> int:
+    """Give the number that the next policy will have.
+
+    Raises:
+        Conflict: no number is free.
+        Unavailable.
+    """
+    listed = objects.numbers(session.store, layout.POLICIES)
+    return objects.lowest_free(listed, base.policy.version, "policies")
 
 
 def _usual(base: Trust, lasts: str, before: str | None) -> str:

@@ -5,18 +5,20 @@ import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vault import memory, policyfile
-from vault.actions import applying, ballots, draft_files
+from vault.actions import applying, ballots, draft_files, logged
 from vault.actions import init as new_vault
 from vault.actions.draft_files import Draft
 from vault.actions.init import ALONE, Founders, Joining
-from vault.actions.opening import clock, passphrases, unlocker
+from vault.actions.opening import clock, open_session, passphrases, unlocker
 from vault.actions.session import HeldIdentity
 from vault.core import names
-from vault.core.names import Digest
+from vault.core.allowance import Allowance
+from vault.core.names import Digest, Environment
 from vault.errors import Conflict, NoUsableKey, Refused, Unavailable
 from vault.keys import identity_file, recipients
 from vault.ports import Store
@@ -174,7 +176,15 @@ def found_by_drafts(found: Settings, store: Store, drafts: Sequence[Draft]) -> B
     applying.found_vault(store, drafts)
     if found.config_dir is not None:
         pins.add(store.location, vault, now=clock())
+        _record(found, store)
     return Begun(vault, store.location)
+
+
+def _record(found: Settings, store: Store) -> None:
+    """Begin the trust log, where whoever put the vault in force has an identity here."""
+    if unlocker(found) is not None:
+        with suppress(NoUsableKey):
+            logged.founded(open_session(found, store, allow=Allowance(), environment=Environment("dev")))
 
 
 def _recovery_path(found: Settings, store: Store) -> Path:

@@ -98,7 +98,7 @@ def _unwrap(
     raise NoUsableKey(
         f"The key of {environment} is not wrapped for this identity.",
         subject=environment,
-        hint="Somebody who holds it can grant it; until then nothing in that environment can be read.",
+        hint=f"Nothing there can be read until somebody who holds it runs: mvault access sync {environment}",
     )
 
 

@@ -1,9 +1,10 @@
 """Tell what is there: models, versions, channels over time, and what one version holds."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vault.actions import resolving
+from vault.actions import auditing, resolving
 from vault.actions.checking import all_channels, models
 from vault.actions.reading import Package
 from vault.actions.session import Session
@@ -14,7 +15,7 @@ from vault.core.names import Digest, Environment, Model, Reference, Version
 from vault.core.stages import Resolved, Target, Verified
 from vault.core.strict_json import JSONValue
 from vault.core.trust import Skipped
-from vault.errors import AccessDenied, NotFound, NoUsableKey, Refused, Rollback
+from vault.errors import AccessDenied, NotFound, NoUsableKey, Refused, Rollback, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +196,12 @@ def show(session: Session, reference: Reference) -> Details:
     votes = tuple(sorted(_votes(session, reference.model, release), key=lambda event: event.time))
     try:
         mine = admission.authorise(resolved, Digest(session.identity.key_id), "load", reference.model)
-        opened = Package(
-            session,
-            Verified(mine, verified.target, verified.manifest, verified.digest, verified.publishers),
-        ).opened
-    except (AccessDenied, NoUsableKey, NotFound) as error:
+        reading = Verified(mine, verified.target, verified.manifest, verified.digest, verified.publishers)
+        with _recorded(session, resolved, reading):
+            opened = Package(session, reading).opened
+    except (AccessDenied, NoUsableKey, NotFound, Unavailable) as error:
+        if isinstance(error, Unavailable) and error.code != auditing.NO_RECORD:
+            raise
         return Details(release, tuple(files), None, error.message, votes)
     for file in files:
         facts = opened.metadata.files[names.path(str(file["path"]))]
@@ -207,6 +209,22 @@ def show(session: Session, reference: Reference) -> Details:
         file["pins"] = list(facts.pins)
     info: dict[str, JSONValue] = {**opened.metadata.info, "libraries": dict(opened.metadata.libraries)}
     return Details(release, tuple(files), info, "", votes)
+
+
+@contextlib.contextmanager
+def _recorded(session: Session, resolved: Resolved, reading: Verified) -> Iterator[None]:
+    """Record that the confidential half of a version is read, where the environment demands a record of that.
+
+    Raises:
+        AccessDenied, Unavailable: `no-audit-record`.
+    """
+    if not resolved.rule.require.audit:
+        yield
+        return
+    with auditing.acting(session, "load", f"metadata of {reading.subject}", resolved.rule.name) as act:
+        auditing.demand(act, resolved)
+        act.learn(reading)
+        yield
 
 
 def _verify(session: Session, resolved: Resolved, model: Model, version: Version) -> Verified:

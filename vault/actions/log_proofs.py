@@ -1,21 +1,21 @@
 """Check that a log has what has to be in it: by the proofs that lie with it, else by the log itself.
 
 Whatever is read here is untrusted until it leads to a head that somebody who
-may write the log has signed, or that the root threshold wrote into the policy.
+may write the log has signed.
 """
 
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
-from vault.actions import anchoring, log_writers
-from vault.core import audit_record, limits, log_names, log_proof
+from vault.actions import log_retired, log_writers
+from vault.core import audit_record, limits, log_proof, memory_format
 from vault.core.in_force import Proofs, Signed
-from vault.core.log_chain import Head
+from vault.core.log_chain import Head, Link
 from vault.core.log_names import Log
 from vault.core.log_proof import Proof, Proven
 from vault.core.names import Digest
-from vault.core.policy import LogHead
+from vault.core.policy import Policy
 from vault.core.records import ChannelRecord
 from vault.errors import LogInconsistent, NotFound, Refused, Rollback
 
@@ -23,104 +23,22 @@ if TYPE_CHECKING:
     from vault.actions.session import Session
 
 INCONSISTENT: Final = "log-inconsistent"
+_UNWITNESSED: Final = "not-witnessed"
 
 
-def of_session(session: "Session") -> Proofs:
-    """Give the proofs that a session can have: what it found out is kept, since a log only grows."""
-    found = _LogProofs(session)
-    return Proofs(found.had, found.unlogged)
+def of_session(session: "Session", policy: Policy) -> Proofs:
+    """Give the proofs that a session can have under a policy; what was found is kept: a log only grows."""
+    return Proofs(log_retired.RetiredKeys(session, policy).had, _LoggedRecords(session, policy).unlogged)
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What a log had told by some head: digests of documents, and the newest heads that it anchored."""
+class _LoggedRecords:
+    """What an environment wants in its log; used by every thread of a session."""
 
-    evidence: frozenset[Digest]
-    anchored: tuple[LogHead, ...]
-
-
-class _LogProofs:
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: "Session", policy: Policy) -> None:
         self._session = session
-        self._had: dict[tuple[Digest, LogHead], bool] = {}
-        self._at: dict[LogHead, _Told] = {}
-        self._logged: dict[tuple[Digest, int], str | None] = {}
-
-    # --- retired keys ---
-
-    def had(self, digest: Digest, head: LogHead) -> bool:
-        """Tell whether a log had a document at a head that the root threshold has signed.
-
-        Where that log had anchored the head of another by then, what that one had counts too.
-
-        Raises:
-            Unavailable: the store failed.
-        """
-        key = digest, head
-        if key not in self._had:
-            self._had[key] = self._proved(digest, head) or any(
-                self._proved(digest, anchored) for anchored in self._told(head).anchored
-            )
-        return self._had[key]
-
-    def _proved(self, digest: Digest, head: LogHead) -> bool:
-        return self._proof_before(digest, head) or digest in self._told(head).evidence
-
-    def _proof_before(self, digest: Digest, head: LogHead) -> bool:
-        """Look for the proof that lies with the log; it has to reach exactly the head's root."""
-        from vault.audit import proving
-
-        session = self._session
-        try:
-            log = self._log_of(head)
-            proof = self._read(log, digest)
-            prover = proving.Prover(session.store, log, session.trust().policy)
-            root = bytes.fromhex(head.root)
-            data = log_proof.check_before(
-                prover.inclusion(proof.index, proof.entry, size=head.size, root=root), head
-            )
-            return audit_record.parse(data).evidence == digest
-        except (Refused, NotFound):
-            return False
-
-    def _told(self, head: LogHead) -> "_Told":
-        """Replay a log up to a head, once: what its entries are evidence of, and which heads they anchor."""
-        if head not in self._at:
-            self._at[head] = self._replay(head)
-        return self._at[head]
-
-    def _replay(self, head: LogHead) -> "_Told":
-        from vault.audit.reading import CommitRead, LogReader
-
-        found: set[Digest] = set()
-        anchored: dict[Log, LogHead] = {}
-
-        def take(commit: CommitRead) -> None:
-            before = commit.entries[: max(0, head.size - commit.first)]
-            for anchor in anchoring.anchors_in(before, self._session.pin):
-                root = Digest(anchor.head.root.hex())
-                origin = log_names.origin(self._session.pin, anchor.log)
-                anchored[anchor.log] = LogHead(origin, anchor.head.size, root)
-            for entry in before:
-                with suppress(Refused):  # some other program's entry
-                    evidence = audit_record.parse(entry).evidence
-                    found.update(() if evidence is None else (evidence,))
-
-        try:
-            log = self._log_of(head)
-            seen = {head.size: bytes.fromhex(head.root)}
-            LogReader(self._session.store, log, self._session.trust().policy, seen=seen).read(take)
-        except Refused:
-            return _Told(frozenset(), ())  # what lies there does not lead to that head, so it proves nothing
-        return _Told(frozenset(found), tuple(anchored.values()))
-
-    def _log_of(self, head: LogHead) -> Log:
-        vault, log = log_names.parse_origin(head.origin)
-        if vault != self._session.pin:
-            raise LogInconsistent(f"{head.origin} is another vault's log.", subject=head.origin)
-        return log
-
-    # --- what an environment wants in its log ---
+        self._policy = policy
+        self._logged: set[tuple[Digest, int, Head | None]] = set()
+        self._searched: dict[Digest, Link] = {}  # how far a log has been searched for what is not in it
 
     def unlogged(self, entry: Signed[ChannelRecord], witnesses: int) -> str | None:
         """Say why a channel record is not in its log, as so many witnesses saw that; None if it is.
@@ -129,25 +47,66 @@ class _LogProofs:
             LogInconsistent, Rollback: the log's history is not the one that this client remembers.
             Unavailable: the store failed.
         """
-        key = entry.digest, witnesses
-        if self._logged.get(key, "") is not None:
-            self._logged[key] = self._check(entry, witnesses)
-        return self._logged[key]
-
-    def _check(self, entry: Signed[ChannelRecord], witnesses: int) -> str | None:
         log = log_writers.log_of(entry.record.environment)
+        key = entry.digest, witnesses, self._attested(log)
+        if key in self._logged:
+            return None
+        reason = self._check(log, entry, witnesses)
+        if reason is None:
+            self._logged.add(key)
+        return reason
+
+    def _check(self, log: Log, entry: Signed[ChannelRecord], witnesses: int) -> str | None:
+        first: Refused | None = None
+        for proof in self._proofs(log, entry):
+            try:
+                proven = self._proven(log, proof, entry, witnesses)
+            except Refused as refusal:
+                if refusal.code == INCONSISTENT:
+                    raise  # not what this client has seen: no older record is tried
+                first = first or refusal
+                if refusal.code == _UNWITNESSED:
+                    break  # it is in the log, wherever that was found
+                continue
+            self._check_history(log, Head(0, proven.checkpoint.size, proven.checkpoint.root))
+            return None
+        return f"it is not in the log of {log.environment}" if first is None else first.message.rstrip(".")
+
+    def _proofs(self, log: Log, entry: Signed[ChannelRecord]) -> Iterator[Proof]:
+        """Give the proof that lies with the log, if it is of this record; then one made from the log."""
+        from vault.actions.logged import proof_name
+
+        name = proof_name(log, entry.digest)
         try:
-            proof = self._read(log, entry.digest)
+            proof = log_proof.parse(self._session.store.read(name, limit=limits.PROOF_BYTES), name)
             _check_entry(proof.entry, entry)
-            proven = self._proven(log, proof, entry, witnesses)
-        except NotFound:
-            return f"it is not in the log of {entry.record.environment}"
-        except Refused as refusal:
-            if refusal.code == INCONSISTENT:
-                raise  # not what this client has seen: no older record is tried
-            return refusal.message.rstrip(".")
-        head = Head(0, proven.checkpoint.size, proven.checkpoint.root)
-        self._check_history(log, head)
+        except (NotFound, Refused):
+            pass  # it was never stored, or is a stranger's: it can be made again
+        else:
+            yield proof
+        found = self._search(log, entry)
+        if found is not None:
+            yield found
+
+    def _search(self, log: Log, entry: Signed[ChannelRecord]) -> Proof | None:
+        """Look for a record in the log itself, from where it was last looked for."""
+        from vault.audit.proving import Prover
+        from vault.audit.reading import CommitRead, LogReader
+
+        store, known = self._session.store, self._known(log)
+        evidence = f'"evidence":"{entry.digest}"'.encode()
+        found: list[tuple[int, bytes]] = []
+
+        def take(commit: CommitRead) -> None:
+            for place, data in enumerate(commit.entries):
+                if evidence in data and not found and _tells_of(data, entry):
+                    found.append((commit.first + place, data))
+
+        reader = LogReader(store, log, self._policy, known=known)
+        state = reader.read(take, start=self._searched.get(entry.digest))
+        if found:
+            return Prover(store, log, self._policy, known=state.head).inclusion(*found[0])
+        self._searched[entry.digest] = state.newest
         return None
 
     def _proven(self, log: Log, proof: Proof, entry: Signed[ChannelRecord], witnesses: int) -> Proven:
@@ -158,20 +117,20 @@ class _LogProofs:
         """
         from vault.audit import proving
 
-        session = self._session
-        policy = session.trust().policy
+        policy = self._policy
         try:
             return log_proof.check(proof, policy, log, witnesses=witnesses, apart_from=entry.signers)
         except Refused as refusal:
             first = refusal
-        known = log_writers.known(session, log)
-        prover = proving.Prover(session.store, log, policy, known=known)
+        prover = proving.Prover(self._session.store, log, policy, known=self._known(log))
         try:
             if witnesses:
                 later = prover.witnessed(proof.index, proof.entry, witnesses, entry.signers)
             else:
                 later = prover.inclusion(proof.index, proof.entry)
             return log_proof.check(later, policy, log, witnesses=witnesses, apart_from=entry.signers)
+        except NotFound:
+            pass  # the log is empty
         except Refused as refusal:
             if refusal.code == INCONSISTENT:
                 raise
@@ -180,33 +139,38 @@ class _LogProofs:
     def _check_history(self, log: Log, head: Head) -> None:
         """Compare a head with the one that this client remembers of the log, and the one that was attested.
 
-        What holds is remembered; a proof does not tell the number of its commit, so that is 0 at first.
+        The longest is remembered; a proof does not tell the number of its commit, so that is 0.
 
         Raises:
             Rollback: `rollback`: one does not continue the other.
         """
-        from vault.audit import proving
+        from vault.audit.proving import Prover
+        from vault.audit.stored_tree import StoredTree
 
-        session = self._session
-        known, attested = log_writers.known(session, log), self._attested(log)
-        wanted = [each for each in (known, attested) if each is not None and _tree(each) != _tree(head)]
-        if not wanted:
-            if known is None:
-                log_writers.remember(session, log, head)
-            return
-        seen = {} if attested is None else {attested.size: attested.root}
-        prover = proving.Prover(session.store, log, session.trust().policy, known=known, seen=seen)
-        try:
-            for each in wanted:
-                prover.check_consistent(each, head)
-        except Refused as refusal:
-            raise Rollback(
-                f"The log of {log.environment} is not the one that this client has seen: {refusal.message}",
-                subject=str(log),
-                hint="Somebody who may write it keeps two histories, or an old copy was put back. "
-                "Ask the vault's owner: mvault audit verify",
-            ) from None
-        log_writers.remember(session, log, prover.newest.head)
+        known, attested = self._known(log), self._attested(log)
+        heads = {(each.size, each.root): each for each in (head, attested, known) if each is not None}
+        store = self._session.store
+        tree = StoredTree(store, log)
+        if not all(tree.consistent(*pair) for pair in combinations(heads.values(), 2)):
+            try:
+                seen = {} if attested is None else {attested.size: attested.root}
+                prover = Prover(store, log, self._policy, known=known, seen=seen)
+                for each in heads.values():
+                    prover.check_consistent(each, head)
+            except Refused as refusal:
+                raise Rollback(
+                    f"The log of {log.environment} is not the one that this client has seen: "
+                    f"{refusal.message}",
+                    subject=str(log),
+                    hint="Somebody who may write it keeps two histories, or an old copy was put back. "
+                    "Ask the vault's owner: mvault audit verify",
+                ) from None
+        log_writers.remember(self._session, log, max(heads.values(), key=lambda each: each.size))
+
+    def _known(self, log: Log) -> Head | None:
+        """Give the head of a log as this client remembers it; a new era lets what came before be lost."""
+        mark = memory_format.in_era(self._session.memory.load(), self._policy.era).logs.get(str(log))
+        return None if mark is None else log_writers.head_of(mark)
 
     def _attested(self, log: Log) -> Head | None:
         """Give the head of the log that the heads of its environment name, where the client reads them."""
@@ -214,15 +178,13 @@ class _LogProofs:
         told = None if found is None else found.log
         return None if told is None else Head(0, told.size, bytes.fromhex(told.root))
 
-    def _read(self, log: Log, digest: Digest) -> Proof:
-        from vault.actions.logged import proof_name
 
-        name = proof_name(log, digest)
-        return log_proof.parse(self._session.store.read(name, limit=limits.PROOF_BYTES), name)
-
-
-def _tree(head: Head) -> tuple[int, bytes]:
-    return head.size, head.root
+def _tells_of(data: bytes, entry: Signed[ChannelRecord]) -> bool:
+    try:
+        _check_entry(data, entry)
+    except Refused:
+        return False
+    return True
 
 
 def _check_entry(data: bytes, entry: Signed[ChannelRecord]) -> None:
@@ -233,10 +195,13 @@ def _check_entry(data: bytes, entry: Signed[ChannelRecord]) -> None:
         Malformed: it is no audit record.
     """
     told, record = audit_record.parse(data), entry.record
-    said = (told.evidence, told.environment, told.slot, told.model, told.seq, told.manifest, told.decision)
+    said = (
+        *(told.evidence, told.environment, told.slot, told.model, told.seq, told.manifest),
+        *(told.decision, told.outcome),
+    )
     wanted = (
         *(entry.digest, record.environment, record.slot, record.model, record.seq, record.manifest),
-        audit_record.ALLOW,
+        *(audit_record.ALLOW, audit_record.DONE),
     )
     if said != wanted or told.action not in ("promote", "withdraw"):
         raise LogInconsistent(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any, BinaryIO
 
-from vault.actions import local_files, provenance, savedmodel_folder
+from vault.actions import auditing, local_files, provenance, savedmodel_folder
 from vault.actions.publish import BytesSource, Contents, PackageFile, publish
 from vault.actions.session import Session
 from vault.core import formats, limits, manifest, names, static_stage, zip_reader
@@ -54,6 +54,14 @@ def push(
         ValueError: no files, or two of the same path.
         AccessDenied, Conflict, Unavailable, NoUsableKey.
     """
+    with auditing.acting(session, "publish", str(model), session.environment, model=model, version=version):
+        contents = _packaged(session, sources, labels, sample, public)
+        return publish(session, model, version, contents)
+
+
+def _packaged(
+    session: Session, sources: Sequence[Packable], labels: Labels, sample: Packable | None, public: bool
+) -> Contents:
     found = [entry for source in sources for entry in _settled(source)]
     folders = savedmodel_folder.folders(entry.path for entry in found)
     files = [
@@ -78,7 +86,7 @@ def push(
         "saved": session.now(),
         "tags": [*labels.tags],
     }
-    return publish(session, model, version, Contents(files, info, provenance.libraries(), public))
+    return Contents(files, info, provenance.libraries(), public)
 
 
 @dataclass(frozen=True, slots=True)

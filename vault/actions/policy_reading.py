@@ -90,11 +90,12 @@ class PolicyInForce:
             )
         return member.name
 
-    def onward(self, model: Model, source: str) -> Environment | None:
-        """Give the first environment into which anybody may promote a model from another one."""
+    def onward(self, model: Model, source: str, *, who: Principal | None = None) -> Environment | None:
+        """Give the first environment into which anybody, or `who`, may promote a model from another one."""
         current = self._session.trust().policy
         for name in current.environments:
-            if any(source in policy.sources(current, who, model, name) for who in current.members):
+            asked = current.members if who is None else (who,)
+            if any(source in policy.sources(current, one, model, name) for one in asked):
                 return name
         return None
 

@@ -26,6 +26,7 @@ class Promotion:
     seq: int
     already: bool
     skipped: tuple[Skipped, ...]
+    witnesses: int = 0  # how many must cosign the log before it counts
 
 
 def promote(session: Session, reference: Reference, environment: Environment, slot: Slot) -> Promotion:
@@ -102,7 +103,8 @@ def enter(session: Session, authorised: Authorised, source: Verified, where: Cha
     attempt = logged.intent(session, into.rule, source)
     written = recording.write(session, seen, Step(version, source.digest, ()), attempt)
     session.remember(into, (where, written))
-    return Promotion(named, version, written.record.seq, False, seen.found.skipped)
+    wanted = into.rule.require.witnesses or 0
+    return Promotion(named, version, written.record.seq, False, seen.found.skipped, wanted)
 
 
 def _from_source(session: Session, authorised: Authorised, reference: Reference) -> Verified:

@@ -40,12 +40,31 @@ def pull(
         Refused, NotFound, NoUsableKey: nothing was written.
         Unavailable: the store or the disk failed; what could not be completed is not there.
     """
-    with auditing.acting(session, "pull", reference, resolving.environment_of(session, reference)) as act:
-        found = resolving.find(session, reference, "pull", act).verified
-        return _pull(session, found, destination, zipped, layout)
+    placed: list[Path] = []
+    try:
+        with auditing.acting(session, "pull", reference, resolving.environment_of(session, reference)) as act:
+            found = resolving.find(session, reference, "pull", act).verified
+            return _pull(session, found, destination, zipped, layout, placed)
+    except Unavailable as error:
+        if error.code == auditing.NO_RECORD:  # the files are there, and nobody could say so
+            _take_back(placed)
+        raise
 
 
-def _pull(session: Session, found: Verified, destination: Path, zipped: bool, layout: str | None) -> Path:
+def _take_back(placed: list[Path]) -> None:
+    for path in placed:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _pull(
+    session: Session,
+    found: Verified,
+    destination: Path,
+    zipped: bool,
+    layout: str | None,
+    placed: list[Path],
+) -> Path:
     _check_formats(found)
     package = Package(session, found)
     entries = [entry for entry in found.manifest.files if entry.path != METADATA]
@@ -59,8 +78,10 @@ def _pull(session: Session, found: Verified, destination: Path, zipped: bool, la
         with _more_open_files(len(entries)):
             if zipped:
                 _into_zip(package, entries, destination)
+                placed.append(destination)
             else:
-                _into_folder(package, entries, destination, within)
+                names = _into_folder(package, entries, destination, within)
+                placed += [destination / name for name in names]
     except Conflict as conflict:
         there = destination if zipped else destination / conflict.subject
         raise Conflict(
@@ -106,7 +127,8 @@ def _serving(found: Verified, layout: str, *, zipped: bool) -> str:
     return graphs[0].rpartition("/")[0] + "/"
 
 
-def _into_folder(package: Package, entries: list[FileEntry], destination: Path, within: str) -> None:
+def _into_folder(package: Package, entries: list[FileEntry], destination: Path, within: str) -> list[str]:
+    """Write files; give what they are called in the folder."""
     folder = Folder(destination)
     placed: list[str] = []
     try:
@@ -122,6 +144,7 @@ def _into_folder(package: Package, entries: list[FileEntry], destination: Path, 
             with suppress(Unavailable):
                 folder.delete(path)
         raise
+    return placed
 
 
 @contextmanager

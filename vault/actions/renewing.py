@@ -28,6 +28,8 @@ class Renewed:
 
     `kept` are the channels whose newest state did not hold when it was looked
     at; of these the heads repeat what was known before, if anything was.
+    `remembered` is false where there were heads and this client remembered none:
+    then an older state of the store would have been attested like the newest.
     """
 
     environment: Environment
@@ -35,6 +37,7 @@ class Renewed:
     expires: str
     channels: int
     kept: tuple[Skipped, ...]
+    remembered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ def renew(
     except (Conflict, Refused, Unavailable) as error:
         problem = error  # heads are renewed all the same: loads depend on them
     try:
-        chosen = _chosen(session, environments)
+        with auditing.acting(session, "attest", "heads", None):
+            chosen = _chosen(session, environments)
     except AccessDenied:
         if environments or not due:
             raise
@@ -165,7 +169,8 @@ def _renew(session: Session, environment: Environment, valid_days: int) -> Renew
             continue
         session.resolve(environment)  # remembers them, as any reader does
         logged.change(session, "attest", environment, envelope.digest(heads.encode(statement)), seq=number)
-        return Renewed(environment, number, statement.expires, len(channels), kept)
+        known = seen is not None or before.heads is None
+        return Renewed(environment, number, statement.expires, len(channels), kept, known)
     raise Conflict(f"Others keep writing heads of {environment}.", subject=environment, hint="Try again.")
 
 

@@ -43,8 +43,8 @@ def find(session: Session, reference: Reference, action: str, act: Act | None = 
         NotFound, Unavailable, NoUsableKey.
     """
     resolved = session.resolve(environment_of(session, reference))
-    auditing.demand(act, resolved)
     authorised = admission.authorise(resolved, Digest(session.identity.key_id), action, reference.model)
+    auditing.demand(act, resolved)  # of what is denied nothing is given out, recorded or not
     try:
         found = find_authorised(session, authorised, reference)
     except Rollback as refusal:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from vault.actions import provenance, writing
+from vault.actions import auditing, provenance, writing
 from vault.actions.publish import BytesSource, Contents, PackageFile, publish
 from vault.actions.session import Session
 from vault.core import formats, limits, names, strict_json
@@ -51,14 +51,15 @@ def save(
         FormatRefused: only a pickle would hold it, and not every party allows that.
         AccessDenied, Conflict, Unavailable, NoUsableKey.
     """
-    saver = _Saver(session, model, described, tolerance)
-    saver.add_model(format)
-    if also is not None and also != saver.files[0].format:
-        saver.add_model(also)
-    saver.add_artifacts(described.artifacts or {})
-    saver.add_sample()
-    contents = Contents(saver.files, saver.info(), provenance.libraries())
-    return publish(session, name, version, contents)
+    with auditing.acting(session, "publish", str(name), session.environment, model=name, version=version):
+        saver = _Saver(session, model, described, tolerance)
+        saver.add_model(format)
+        if also is not None and also != saver.files[0].format:
+            saver.add_model(also)
+        saver.add_artifacts(described.artifacts or {})
+        saver.add_sample()
+        contents = Contents(saver.files, saver.info(), provenance.libraries())
+        return publish(session, name, version, contents)
 
 
 class _Saver:

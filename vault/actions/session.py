@@ -193,12 +193,12 @@ class Session:
         except NotFound:
             self.memory.advance(Memory(root.vault, root=Mark(0, root.root.version, root.digest)))
             raise
-        return Trust(root, policy, policy_id, skipped_roots + skipped, listing, self._proofs())
+        return Trust(root, policy, policy_id, skipped_roots + skipped, listing, self._proofs(policy))
 
-    def _proofs(self) -> Proofs:
+    def _proofs(self, policy: Policy) -> Proofs:
         from vault.actions import log_proofs  # it works on sessions
 
-        return log_proofs.of_session(self)
+        return log_proofs.of_session(self, policy)
 
     def _read(self, name: str) -> bytes:
         return objects.read_listed(self.store, name, limit=limits.ENVELOPE_BYTES)

@@ -62,6 +62,6 @@ def unexpired(supposed: Session) -> Session:
 def _under(session: Session, policy: Policy, policy_id: PolicyId) -> Session:
     trust = session.trust()
     supposed = replace(session, memory=_Forgetful(trust.root.vault), audit=None)
-    proofs = log_proofs.of_session(supposed)
+    proofs = log_proofs.of_session(supposed, policy)
     supposed._trust = Trust(trust.root, policy, policy_id, trust.skipped, trust.listing, proofs)
     return supposed

@@ -18,6 +18,10 @@ from vault.errors import AccessDenied, NotFound
 from vault.policyfile import EnvironmentSource, PolicySource, PrincipalSource
 
 STARTER = "team"  # policies/team.yaml
+WAITING = (
+    "It may be a change that waits for signatures: mvault policy status tells, with that file. Apply it "
+    "first, or move it away. Several changes at once go into a policy file: mvault policy draft."
+)
 ENOUGH = (2, 3)  # threshold and people: one of them may lose a key, and one stolen key does nothing
 
 
@@ -209,6 +213,8 @@ def retire(
     counting = [key.key_id for key in member.keys if not key.revoked and key.until is None]
     if not counting:
         raise ValueError(f"{name} has no key that counts, so there is nothing to retire.")
+    if base.root.root.threshold > 1:  # before anything is written to a log
+        draft_files.check_free(Path(f"policy-{drafting.next_number(session, base)}.json"), WAITING)
     head = anchoring.trust_head(session)
     source = source_of(base.policy)
     leaving = replace(source.principals[name], retired=dict.fromkeys(counting, head))
@@ -301,19 +307,14 @@ def finish(
         Conflict: there is a file of a draft's name, or somebody else was first.
         Refused, Unavailable, NoUsableKey.
     """
-    found = ballots.ballot(session, drafts)
-    identity = session.identity
-    key_id = Digest(identity.key_id)
-    mine = list(found.drafts)
-    if key_id in found.keys:
-        mine = [draft_files.with_signature(draft, key_id, identity.sign) for draft in mine]
-    signed = ballots.ballot(session, mine)
+    signed = ballots.signed(session, drafts)
+    mine = list(signed.drafts)
     if not any(signed.missing(draft) for draft in mine):
         done = applying.apply(session, mine, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals)
         return Changed(done, (), ())
-    paths = []
-    for draft in mine:
-        path = Path(f"{draft.kind}-{draft.document.version}.json")
+    paths = [Path(f"{draft.kind}-{draft.document.version}.json") for draft in mine]
+    for path in paths:
+        draft_files.check_free(path, WAITING)
+    for path, draft in zip(paths, mine, strict=True):
         draft_files.write_new(path, draft)
-        paths.append(path)
     return Changed(None, tuple(paths), applying.standings(signed))

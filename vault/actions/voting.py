@@ -1,6 +1,6 @@
 """Count approvals for an environment by the rule that loaders enforce, and say who could add one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vault.actions import resolving
@@ -16,12 +16,16 @@ from vault.errors import Refused
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """Who approved a version, who could still, and who may not because they published or promote it."""
+    """Who approved a version, who could still, and who may not because they published or promote it.
+
+    `lapsed` are those whose approvals are from before it was withdrawn.
+    """
 
     rule: ApprovalRule
     counted: frozenset[Principal]
     waiting: tuple[Principal, ...]
     excluded: frozenset[Principal]
+    lapsed: tuple[Principal, ...]
 
     @property
     def enough(self) -> bool:
@@ -55,8 +59,10 @@ def count(
     acted = {"publishers": tuple(publishers), "promoters": tuple(promoters)}
     counted = in_force.approvers(context, rule, found, bar=bar, **acted)
     excluded = in_force.not_distinct(context, rule, **acted)
+    ever = in_force.approvers(context, rule, found, bar=(0, 0), **acted)
     could = _electorate(resolved, rule, model)
-    return Votes(rule, counted, tuple(sorted(could - excluded - counted)), excluded & could)
+    waiting = tuple(sorted(could - excluded - counted))
+    return Votes(rule, counted, waiting, excluded & could, tuple(sorted(ever - counted)))
 
 
 def _electorate(resolved: Resolved, rule: ApprovalRule, model: Model) -> frozenset[Principal]:
@@ -73,6 +79,13 @@ def _electorate(resolved: Resolved, rule: ApprovalRule, model: Model) -> frozens
     )
 
 
+def waiting_for(people: Sequence[Principal]) -> str:
+    """Say who could approve."""
+    if len(people) > 1:
+        return f"Waiting for any of: {', '.join(people)}."
+    return f"Waiting for {people[0]}." if people else "Nobody is left who could."
+
+
 def missing(subject: str, resolved: Resolved, votes: Votes) -> Refused:
     """Say that a version has too few approvals, who they may come from, and how."""
     environment = resolved.rule.name
@@ -81,9 +94,10 @@ def missing(subject: str, resolved: Resolved, votes: Votes) -> Refused:
     barred = [who[name] for name in ("publisher", "promoter") if name in votes.rule.distinct_from]
     if barred:
         count_text += f"; {' and '.join(barred)} cannot approve it"
+    if votes.lapsed:
+        count_text += f"; what {' and '.join(votes.lapsed)} approved was withdrawn since"
     return Refused(
-        f"{subject} cannot enter {environment}: {count_text}. "
-        f"Waiting for any of: {', '.join(votes.waiting) or 'nobody who is left'}.",
+        f"{subject} cannot enter {environment}: {count_text}. {waiting_for(votes.waiting)}",
         code="approvals-missing",
         subject=subject,
         hint=f"They run: mvault approve {subject} --env {environment}",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vault.actions import auditing, promote, recording, resolving
+from vault.actions import auditing, logged, promote, recording, resolving
 from vault.actions.recording import Seen, Step
 from vault.actions.session import Session
 from vault.core import admission, channels, names
@@ -67,9 +67,10 @@ def _withdraw(
 ) -> Withdrawal:
     authorised = _authorise(session, environment, reference.model)
     digests = _meant(session, authorised, reference)
-    source = None
+    source = attempt = None
     if replacement is not None:
         source = _replacement(session, environment, Reference(reference.model, version=replacement), digests)
+        attempt = logged.intent(session, authorised.resolved.rule, source)
     wanted = _wanted(session, authorised, digests, slot, source)
     written: list[Channel] = []
     replaced: list[Channel] = []
@@ -84,7 +85,7 @@ def _withdraw(
         if source is not None and seen.where.slot in wanted and _uses(seen, digests):
             step = Step(source.manifest.version, source.digest, digests)
         try:
-            record = recording.write(session, seen, step)
+            record = recording.write(session, seen, step, attempt if step.manifest else None)
         except Conflict:
             continue  # whatever somebody else did there: this version is to be out
         session.remember(authorised.resolved, (seen.where, record))

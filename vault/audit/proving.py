@@ -5,12 +5,14 @@ root that is in force, and else made again from the commits.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from vault.audit import cosigning
 from vault.audit.reading import CommitRead, LogReader, LogState, certified_note, read_commit
-from vault.audit.tiles import TILE_LEVELS, read_bundle, read_tile, width
-from vault.core import log_commit, log_witness, merkle
+from vault.audit.stored_tree import StoredTree
+from vault.audit.tiles import read_bundle, width
+from vault.core import limits, log_commit, log_witness, merkle
 from vault.core.log_chain import Head, Link
 from vault.core.log_names import TILE_WIDTH, Log
 from vault.core.log_proof import Proof
@@ -21,7 +23,6 @@ from vault.core.policy import Policy
 from vault.errors import LogInconsistent, NotFound
 from vault.ports import Store
 
-_KEPT_TILES: Final = 256
 _COSIGNED_SIZES: Final = 16  # the newest that are looked at for one proof
 
 
@@ -50,7 +51,7 @@ class Prover:
         self._store, self._log, self._policy = store, log, policy
         self._known = known
         self._state: LogState | None = None
-        self._tiles: dict[tuple[int, int], list[bytes] | None] = {}
+        self._tree: StoredTree | None = None
 
     def read(self) -> LogState:
         """Look what is in force now.
@@ -60,7 +61,7 @@ class Prover:
         """
         start: Head | Link | None = self._known if self._state is None else self._state.newest
         self._state = self._reader.read(start=start)
-        self._tiles.clear()
+        self._tree = None
         return self._state
 
     @property
@@ -183,14 +184,21 @@ class Prover:
             Unavailable: the store failed.
         """
         sizes = [size for size in cosigning.sizes(self._store, self._log) if index < size <= self.newest.size]
-        for size in sorted(sizes, reverse=True)[:_COSIGNED_SIZES]:
-            for signed in cosigning.collect(self._store, self._log, self._policy, size):
+        genuine = 0
+        for size in sorted(sizes, reverse=True)[: limits.LOG_COSIGNATURES]:
+            found = cosigning.collect(self._store, self._log, self._policy, size)
+            for signed in found:
                 apart = (*apart_from, signed.writer)
                 counted = log_witness.cosigners(signed.note, self._policy, self._log, apart)
-                if len(counted) >= wanted:
+                if len(counted) < wanted:
+                    continue
+                with suppress(LogInconsistent):  # it is of another history than what is in force
                     return self.inclusion(
                         index, entry, size=size, root=signed.checkpoint.root, note=signed.note
                     )
+            genuine += bool(found)  # folders of strangers take no place
+            if genuine == _COSIGNED_SIZES:
+                break
         raise LogInconsistent(
             f"No checkpoint of {self._log} with entry {index} is cosigned by {wanted} witnesses who count.",
             code="not-witnessed",
@@ -208,34 +216,9 @@ class Prover:
 
     def _stored(self, spans: list[Span]) -> tuple[bytes, ...] | None:
         """Hash spans from the tiles; None where one that it takes is missing."""
-        found: dict[Node, bytes] = {}
-        for span in spans:
-            for place in merkle.complete_nodes(span):
-                node = self._stored_node(*place)
-                if node is None:
-                    return None
-                found[place] = node
-        return merkle.hash_spans(spans, lambda level, index: found[level, index])
-
-    def _stored_node(self, level: int, index: int) -> bytes | None:
-        tile_level, above = divmod(level, TILE_LEVELS)
-        first = index << above
-        hashes = self._tile(tile_level, first // TILE_WIDTH)
-        part = [] if hashes is None else hashes[first % TILE_WIDTH :][: 1 << above]
-        if len(part) < 1 << above:
-            return None
-        return merkle.grow(merkle.EMPTY, part).after.root
-
-    def _tile(self, level: int, index: int) -> list[bytes] | None:
-        if (level, index) not in self._tiles:
-            size = self.newest.size
-            last = size >> TILE_LEVELS * level
-            count = TILE_WIDTH if index < last // TILE_WIDTH else width(size, level)
-            found = read_tile(self._store, self._log, level, index, count) if count else None
-            if len(self._tiles) >= _KEPT_TILES:
-                self._tiles.clear()
-            self._tiles[level, index] = found
-        return self._tiles[level, index]
+        if self._tree is None:
+            self._tree = StoredTree(self._store, self._log, self.newest.size)
+        return self._tree.hash_spans(spans)
 
     def _computed(self, spans: list[Span]) -> tuple[bytes, ...]:
         return self._from_commits(spans)

@@ -8,6 +8,7 @@ import click
 
 from vault.cli.command import Family, verb
 from vault.cli.options import common_of
+from vault.cli.policy_signing import lack_of
 from vault.cli.tables import Cell, Column
 from vault.cli.text import clean, count, size
 from vault.errors import NoUsableKey, Refused, Unavailable
@@ -210,7 +211,7 @@ def _sync_status(done: "Synced") -> int:
     "draft",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Where to write the draft of the policy, where several people sign it.",
+    help="Where to write the draft of the policy, where several people sign it (policy-N.json).",
 )
 @click.pass_context
 def rotate(
@@ -230,7 +231,7 @@ def rotate(
 
     opened = common.open(env=False)
     done = opened.rotate_access(
-        environment, deep=deep, resume=resume, dry_run=dry_run, draft=draft, planned=planned
+        environment, deep=deep, resume=resume, dry_run=dry_run, draft=draft, folder=Path(), planned=planned
     )
     plan = done.plan
     value = {
@@ -283,9 +284,10 @@ def _print_rotated(console: "Console", done: "Rotated") -> None:
     if done.draft is not None:
         console.lines([str(done.draft)])
         console.notice(
-            f"The new key is stored, and the draft of the policy that puts it in force is in {done.draft}.\n"
-            f"Next: mvault policy sign {done.draft}, by {count(plan.signatures, 'root holder')}; "
-            f"mvault policy apply {done.draft}; then mvault access rotate {place} --continue"
+            f"The new key is stored, and the draft of the policy that puts it in force is in {done.draft}. "
+            f"{'' if done.standing is None else lack_of(done.standing)}\n"
+            f"They run: mvault policy sign {done.draft}. Then: mvault policy apply {done.draft}, and "
+            f"mvault access rotate {place} --continue{' --deep' if plan.deep else ''}"
         )
         return
     if not console.to_terminal or console.style.quiet:

@@ -73,7 +73,9 @@ def what(record: "AuditRecord") -> str:
     version = f":{record.version}" if record.version else ""
     slot = f"/{record.slot}" if record.slot not in (None, "main") else ""
     place = f"@{record.environment}{slot}" if record.environment else ""
-    return f"{record.model}{version}{place}"
+    # One act may sign several documents, which have a record each: the subject says which.
+    document = f", {record.subject}" if record.evidence is not None and record.subject is not None else ""
+    return f"{record.model}{version}{place}{document}"
 
 
 def result(record: "AuditRecord") -> str:

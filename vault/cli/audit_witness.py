@@ -35,8 +35,8 @@ def _named(log: str | None, env: str | None) -> str | None:
 @verb(
     "witness",
     examples=(
-        "mvault audit witness --begin        # once, on the machine that is to be the witness",
-        "mvault audit witness                # from then on: daily, or after each promotion",
+        "mvault audit witness --begin   # once, on the machine of the witness",
+        "mvault audit witness           # then daily, or after each promotion",
         "mvault audit witness --env prod --every 60",
     ),
 )
@@ -129,8 +129,8 @@ def _error(error: VaultError | None) -> dict[str, str] | None:
 @verb(
     "anchor",
     examples=(
-        "mvault audit anchor                 # into the trust log",
-        "mvault audit anchor --env prod      # into the log of prod, which has witnesses, say",
+        "mvault audit anchor             # into the trust log",
+        "mvault audit anchor --env prod  # into the log of prod",
     ),
 )
 @click.option("--env", metavar="ENV", help="Record them in the log of this environment.")

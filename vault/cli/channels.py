@@ -7,8 +7,9 @@ import click
 from vault.cli.command import verb
 from vault.cli.completion import ModelName, ReferenceText
 from vault.cli.options import Common, common_of
+from vault.cli.policy_diff import my_name
 from vault.cli.tables import Cell, Column
-from vault.cli.text import clean, count
+from vault.cli.text import clean, count, some
 
 if TYPE_CHECKING:
     from vault.actions.pending import Wait
@@ -43,7 +44,8 @@ def approve(context: click.Context, reference: str, env: str | None) -> None:
     """
     common = common_of(context)
     environment = _environment(context, common, env)
-    done = common.open(env=False).approve(reference, env=environment)
+    opened = common.open(env=False)
+    done = opened.approve(reference, env=environment)
     name = str(done.reference)
     lead = f"You approved {name} for {environment}"
     lead += " before; nothing was written." if done.already else "."
@@ -51,10 +53,15 @@ def approve(context: click.Context, reference: str, env: str | None) -> None:
         rest = f"{environment} asks for no approvals now."
     elif done.have >= done.need:
         rest = f"{done.have} of {done.need} approvals: it may enter.\n"
-        rest += f"Next: mvault promote {name} --env {environment}"
+        who = opened.policy.who_can("promote", done.reference.model, done.environment)
+        can = [entry.name for entry in who]
+        mine = my_name(opened, common) in can
+        rest += f"Next{'' if mine else f', by {some(can, verbose=False)}' if can else ', by whoever may'}: "
+        rest += f"mvault promote {name} --env {environment}"
     else:
-        waiting = ", ".join(done.waiting) or "nobody"
-        rest = f"{done.have} of {done.need} approvals. Waiting for any of: {waiting}."
+        from vault.actions.voting import waiting_for
+
+        rest = f"{done.have} of {done.need} approvals. {waiting_for(done.waiting)}"
     common.console.outcome(
         {
             "reference": name,

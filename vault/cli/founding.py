@@ -15,6 +15,7 @@ from vault.errors import NoUsableKey
 if TYPE_CHECKING:
     from vault.actions.founding import NewVault
     from vault.actions.init import Joining
+    from vault.vault import Vault
 
 UNPROTECTED_HINT = "Or pass --no-passphrase, and let the file's permissions protect it."
 
@@ -147,22 +148,22 @@ def init(
             raise
         hint = f"{error.hint} {UNPROTECTED_HINT}".lstrip()
         raise NoUsableKey(error.message, code=error.code, subject=error.subject, hint=hint) from None
-    _tell(common, told[0], made.id, location or before.vault or made.location, new_here=before.vault is None)
+    _tell(common, told[0], made, location or before.vault or made.location, new_here=before.vault is None)
 
 
-def _tell(common: Common, new: "NewVault", vault: str, place: str, *, new_here: bool) -> None:
+def _tell(common: Common, new: "NewVault", made: "Vault", place: str, *, new_here: bool) -> None:
     """Print what there is now; `new_here` is whether no vault was named before."""
-    remembered = _remember(common, place) if new_here else None
+    remembered = remember(common, place) if new_here else None
     common.console.outcome(
         {
-            "vault": vault,
+            "vault": made.id,
             "location": new.location,
             "identity": {"path": str(new.identity), "created": new.made_identity},
             "recovery": str(new.recovery),
             "settings": None if remembered is None else str(remembered),
         },
-        plain=vault,
-        message=_story(new, vault, place, remembered),
+        plain=made.id,
+        message=_story(common, new, made, place, remembered),
     )
 
 
@@ -181,7 +182,7 @@ def _service(text: str) -> "Joining":
     return joining(Path(file), who)
 
 
-def _remember(common: Common, place: str) -> Path | None:
+def remember(common: Common, place: str) -> Path | None:
     """Write `mvault.toml` here, so that commands in this folder find the vault; never over another."""
     from vault.settings import PROJECT_FILE
 
@@ -198,7 +199,7 @@ def _remember(common: Common, place: str) -> Path | None:
     return path
 
 
-def _story(new: "NewVault", vault: str, place: str, remembered: Path | None) -> str:
+def _story(common: Common, new: "NewVault", made: "Vault", place: str, remembered: Path | None) -> str:
     """Tell a new owner what there is now, what to look after, and what to type next."""
     shown = shlex.quote(place)
     where = "" if remembered is not None else f" --vault {shown}"
@@ -220,12 +221,35 @@ def _story(new: "NewVault", vault: str, place: str, remembered: Path | None) -> 
     lines += [
         "",
         "Fingerprint, to be told to everybody who will use this vault:",
-        f"  {vault}",
+        f"  {made.id}",
         "They type:",
-        f"  mvault trust {shown} --root {vault}",
+        f"  mvault trust {shown} --root {made.id}",
         "",
-        "Next:",
-        f"  mvault push{where} churn model.skops",
-        f"  mvault promote{where} churn:1 --env prod",
+        *first_steps(made, common, where),
     ]
     return "\n".join(lines)
+
+
+def first_steps(made: "Vault", common: Common, where: str) -> list[str]:
+    """Give what to type next in a new vault: what this identity may do there, and who is missing.
+
+    `where` is the option that names the vault, where nothing else does.
+    """
+    from vault.cli.policy_diff import my_name
+    from vault.core import names
+
+    model, dev = names.model("churn"), names.environment("dev")
+    me = my_name(made, common)
+    lines = []
+    if me is not None and any(entry.name == me for entry in made.policy.who_can("publish", model, dev)):
+        lines.append(f"  mvault push{where} churn model.skops")
+    onward = None if me is None else made.policy.onward(model, dev, who=me)
+    if onward is not None:
+        lines.append(f"  mvault promote{where} churn:1 --env {onward}")
+    lacking = [entry for entry in made.policy.check() if entry.severity == "error"]
+    if lacking:
+        lines.append(f"  mvault team add{where} NAME=FILE --role ROLE")
+    return [
+        *(["Next:", *lines] if lines else []),
+        *(f"So far, {entry.subject}: {entry.message}." for entry in lacking),
+    ]

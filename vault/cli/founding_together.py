@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vault.cli.options import Common
 from vault.cli.policy_signing import people
-from vault.cli.text import short
+from vault.cli.text import count, short
 
 if TYPE_CHECKING:
     from vault.actions.init import Founders
@@ -40,7 +40,9 @@ def begin(common: Common, location: str | None, **options: Any) -> None:
 
     settings = common.settings(vault=location)
     made, _ = founding.found_vault(settings, opening.locate(settings), **options)
-    paths = " ".join(shlex.quote(str(path)) for path in made.drafts)
+    quoted = [shlex.quote(str(path)) for path in made.drafts]
+    paths = " ".join(quoted)
+    more = options["founders"].threshold - 1
     shown = shlex.quote(location or settings.vault or made.location)
     common.console.outcome(
         {
@@ -51,10 +53,12 @@ def begin(common: Common, location: str | None, **options: Any) -> None:
             "drafts": [str(path) for path in made.drafts],
         },
         plain=paths,
-        message=f"There is no vault yet: its founders sign first. You have signed {paths}.\n"
+        message=f"There is no vault yet: its founders sign first. You have signed {' and '.join(quoted)}.\n"
         f"  Recovery key  {short(made.recovery)}\n"
         "                Opens every model if all else is lost. Move it offline now, to two places.\n"
-        f"Every other founder compares the fingerprint with you, sha256:{made.vault}, and runs:\n"
+        f"It takes {count(more, 'more founder')}. They get both files, compare the fingerprint with you, "
+        "and run:\n"
         f"  mvault policy sign {paths}\n"
+        f"The fingerprint: sha256:{made.vault}\n"
         f"Then one of you: mvault policy apply --vault {shown} {paths}",
     )

@@ -164,7 +164,7 @@ def _print_explanation(console: "Console", found: "Explanation", file: str) -> N
     rows += [(label, Cell(_rule(entry, file))) for entry in found.grounds]
     rows.append(("Strength", Cell(f"{found.strength}: {found.because}")))
     if found.sources:
-        rows.append(("From", Cell(", ".join(found.sources))))
+        rows.append(("From", Cell(f"{', '.join(found.sources)} (advisory: what is signed does not say it)")))
     for entry in found.demands:
         rows.append(("Also asked", Cell(f"{entry.text} ({entry.strength}{_at(file, entry.line)})")))
     rows += [("Key", Cell(key_text(key))) for key in found.keys or ()]

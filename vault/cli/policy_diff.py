@@ -78,6 +78,7 @@ def difference_value(found: "Difference") -> dict[str, object]:
                 "lost": [_gain(gain) for gain in entry.lost],
                 "keys_added": [f"sha256:{key}" for key in entry.keys_added],
                 "keys_lost": [f"sha256:{key}" for key in entry.keys_lost],
+                "keys_retired": [f"sha256:{key}" for key in entry.keys_retired],
             }
             for entry in found.principals
         ],
@@ -121,8 +122,11 @@ def _gain(gain: "Gain") -> dict[str, object]:
     }
 
 
-def print_difference(console: "Console", found: "Difference") -> None:
-    """Print a difference for people, and for scripts as lines of kind, name, sign and what."""
+def print_difference(console: "Console", found: "Difference", told_by: str | None = None) -> None:
+    """Print a difference for people, and for scripts as lines of kind, name, sign and what.
+
+    Where no channel was looked at, the command `told_by` does that; without it two files were compared.
+    """
     from vault.actions.lapsing import again
     from vault.core.names import day_text
 
@@ -148,6 +152,8 @@ def print_difference(console: "Console", found: "Difference") -> None:
     elif found.stopped is None:
         console.notice(
             "Two files were compared; which channels stop is told by: mvault policy diff in-force FILE"
+            if told_by is None
+            else f"Which channels would stop is told by: {told_by}"
         )
     elif found.stopped:
         console.notice(
@@ -179,6 +185,8 @@ def _principal_rows(entry: "PrincipalChange") -> list[tuple[Cell, Cell, Cell, Ce
     for sign, keys in (("+", entry.keys_added), ("-", entry.keys_lost)):
         for key in keys:
             word = "a key that counts" if sign == "+" else "a key that counts no more"
+            if key in entry.keys_retired:
+                word = "a key that counts on for what the logs have, and for nothing new"
             rows.append(_row(entry.kind, entry.name, sign, f"{word}: sha256:{key[:16]}…"))
     if entry.owners is not None:
         before, after = (", ".join(names) or "none" for names in entry.owners)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vault.cli import founding_drafts
 from vault.cli.command import verb
 from vault.cli.options import Common, common_of
 from vault.cli.policy_diff import difference_value, print_difference
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from vault.actions.applying import Applied, Standing, Status
     from vault.actions.ballots import Ballot
     from vault.actions.changing import Written
+    from vault.actions.draft_files import Draft
     from vault.core.names import Principal
-    from vault.core.trust import Root
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 drafts_argument = click.argument("drafts", nargs=-1, required=True, type=FILE, metavar="DRAFT…")
@@ -136,22 +137,25 @@ def sign(context: click.Context, drafts: tuple[Path, ...]) -> None:
     that of its policy: name both.
     """
     common = common_of(context)
-    if _founds(drafts):
-        standings, change = _sign_founding(common, drafts), None
+    at = ""
+    if founding_drafts.founds(drafts):
+        standings, change = founding_drafts.sign(common, drafts), None
+        at = "" if common.settings().vault else " --vault LOCATION"
     else:
         changes = common.open().changes
         found, change = changes.look(*drafts)
         if not common.console.style.json and not common.console.style.quiet:
             tell_root(common, found)
             if change is not None and not (change.nothing and found.root is not None):
-                print_difference(common.console, change)
+                print_difference(common.console, change, f"mvault policy status {_shown(drafts)}")
+            tell_mistakes(common, found.policy)
         standings = changes.sign(*drafts).drafts
-    paths = " ".join(shlex.quote(str(path)) for path in drafts)
+    paths = _shown(drafts)
     lacking = [entry for entry in standings if entry.missing]
     story = (
-        f"Signed. {_lack(lacking[0])} They run: mvault policy sign {paths}"
+        f"Signed. {lack_of(lacking[0])} They run: mvault policy sign {paths}"
         if lacking
-        else f"Signed by all that it takes. Next: mvault policy apply {paths}"
+        else f"Signed by all that it takes. Next: mvault policy apply{at} {paths}"
     )
     common.console.outcome(
         {
@@ -163,6 +167,10 @@ def sign(context: click.Context, drafts: tuple[Path, ...]) -> None:
     )
 
 
+def _shown(drafts: tuple[Path, ...]) -> str:
+    return " ".join(shlex.quote(str(path)) for path in drafts)
+
+
 def tell_root(common: Common, found: "Ballot") -> None:
     """Print who would hold the root by its draft, and who holds it now."""
     from vault.core.trust import Root
@@ -171,19 +179,30 @@ def tell_root(common: Common, found: "Ballot") -> None:
         return
     now, then = found.base.root.root, found.root.document
     common.console.notice(
-        f"Root {then.version} takes {_holders(then)}. Root {now.version} takes {_holders(now)}."
+        f"Root {then.version} takes {founding_drafts.holders(then)}. "
+        f"Root {now.version} takes {founding_drafts.holders(now)}."
     )
 
 
-def _holders(root: "Root") -> str:
-    people = dict.fromkeys(key.name for key in root.keys)
-    return f"{root.threshold} of {len(people)}: {', '.join(people)}"
+def tell_mistakes(common: Common, draft: "Draft | None") -> None:
+    """Print what `mvault policy check` calls an error in the policy of a draft: advice to who signs."""
+    from vault.core import policy_check, policy_view
+    from vault.core.policy import Policy
+
+    if draft is None or not isinstance(draft.document, Policy):
+        return
+    for finding in policy_check.check(policy_view.of_policy(draft.document)):
+        if finding.severity == "error":
+            common.console.warn(f"With it, {finding.subject}: {finding.message}.")
 
 
-def _lack(entry: "Standing") -> str:
-    lack = entry.missing[0]
-    whose = f"the holders of root {lack.root}: {', '.join(lack.waiting)}"
-    return f"The {entry.kind} needs {count(lack.more, 'more signature')} of {whose}."
+def lack_of(entry: "Standing") -> str:
+    """Say how many signatures a draft lacks, and whose."""
+    lacks = [
+        f"{count(lack.more, 'more signature')} of the holders of root {lack.root}: {', '.join(lack.waiting)}"
+        for lack in entry.missing
+    ]
+    return f"The {entry.kind} needs {'; and '.join(lacks)}."
 
 
 def standing_value(entry: "Standing") -> dict[str, object]:
@@ -200,29 +219,6 @@ def standing_value(entry: "Standing") -> dict[str, object]:
             {"root": lack.root, "more": lack.more, "waiting": list(lack.waiting)} for lack in entry.missing
         ],
     }
-
-
-# --- founding drafts: there is no vault yet ---
-
-
-def _founds(drafts: tuple[Path, ...]) -> bool:
-    from vault.actions import ballots, draft_files
-
-    return any(ballots.is_first(draft_files.read(path)) for path in drafts)
-
-
-def _sign_founding(common: Common, drafts: tuple[Path, ...]) -> "tuple[Standing, ...]":
-    from vault.actions import applying, ballots, draft_files, opening
-    from vault.errors import NoUsableKey
-
-    unlock = opening.unlocker(common.settings())
-    if unlock is None:
-        raise NoUsableKey(
-            "This needs an identity, and none is set up on this machine.", hint="mvault identity new"
-        )
-    found = ballots.founding([draft_files.read(path) for path in drafts])
-    ballots.sign(found, unlock(), drafts)
-    return applying.standings(ballots.founding([draft_files.read(path) for path in drafts]))
 
 
 @verb(
@@ -248,8 +244,8 @@ def apply(
     Applying the same draft again finishes what was interrupted.
     """
     common = common_of(context)
-    if _founds(drafts):
-        _apply_founding(common, drafts)
+    if founding_drafts.founds(drafts):
+        founding_drafts.apply(common, drafts)
         return
     done = common.open().changes.apply(
         *drafts, accept_outage=accept_outage, lift_withdrawals=lift_withdrawals
@@ -302,21 +298,6 @@ def _pairs(entries: "tuple[tuple[str, str], ...]") -> str:
     return shown + (", …" if len(entries) > 12 else "")
 
 
-def _apply_founding(common: Common, drafts: tuple[Path, ...]) -> None:
-    from vault.actions import draft_files, founding, opening
-
-    settings = common.settings()
-    common.tell_settings(settings)
-    store = opening.locate(settings)
-    made = founding.found_by_drafts(settings, store, [draft_files.read(path) for path in drafts])
-    common.console.outcome(
-        {"vault": f"sha256:{made.vault}", "location": made.location},
-        plain=f"sha256:{made.vault}",
-        message=f"There is a vault in {made.location} now, and it is trusted on this machine. "
-        f"Its fingerprint, to be told to everybody: sha256:{made.vault}",
-    )
-
-
 @verb(
     "status",
     examples=(
@@ -332,10 +313,8 @@ def status(context: click.Context, drafts: tuple[Path, ...]) -> None:
     Ends with status 0 whatever it finds. Columns when piped: name, value.
     """
     common = common_of(context)
-    if drafts and _founds(drafts):
-        from vault.actions import applying, ballots, draft_files
-
-        standings = applying.standings(ballots.founding([draft_files.read(path) for path in drafts]))
+    if drafts and founding_drafts.founds(drafts):
+        standings = founding_drafts.look(common, drafts)
         value: dict[str, Any] = {"policy": None, "root": None, "change": None}
         value["drafts"] = [standing_value(entry) for entry in standings]
         if not common.console.json(value):
@@ -372,6 +351,7 @@ def _print_status(common: Common, found: "Status") -> None:
     common.console.fields(rows)
     if found.change is not None:
         print_difference(common.console, found.change)
+    tell_mistakes(common, found.proposed)
 
 
 def _rows(entry: "Standing", shown: Callable[[str], str], before: str) -> list[tuple[str, Cell]]:
@@ -383,5 +363,6 @@ def _rows(entry: "Standing", shown: Callable[[str], str], before: str) -> list[t
         (f"{name} signed by", Cell(", ".join(entry.signed) or "nobody")),
     ]
     for lack in entry.missing:
-        rows.append((f"{name} needs", Cell(f"{lack.more} more of: {', '.join(lack.waiting)}")))
+        root = f" root {lack.root}" if len(entry.missing) > 1 else ""
+        rows.append((f"{name} needs", Cell(f"{lack.more} more of{root}: {', '.join(lack.waiting)}")))
     return rows

@@ -126,6 +126,12 @@ def promote(context: click.Context, reference: str, env: str | None, slot: str) 
         message = f"{done.reference} names {version} already; its keys are in place."
     else:
         message = f'{done.reference} is {version} now. Load it: load_model("{done.reference}")'
+        if done.witnesses:
+            who = "a witness has" if done.witnesses == 1 else f"{done.witnesses} witnesses have"
+            message = (
+                f"{done.reference} is {version} as soon as {who} cosigned the log. "
+                "They run: mvault audit witness"
+            )
     value: dict[str, object] = {
         "reference": str(done.reference),
         "version": done.version,

@@ -78,6 +78,13 @@ def renew(
             console.notice(f"The heads of {place} would be renewed.")
         if not (rows or found.due or found.planned or found.problem):
             console.notice("No environment asks for heads, and nothing is due: there is nothing to renew.")
+        blind = [renewed.environment for renewed in found.heads if not renewed.remembered]
+        if blind:
+            console.warn(
+                f"This client remembered no heads of {', '.join(blind)}, so it attested what the store shows "
+                "and could not have told an older state. Keep its state folder between runs "
+                "(MVAULT_STATE_DIR), or give it a recent trust file (MVAULT_TRUST)."
+            )
         for entry in kept:
             console.warn(f"{entry.name} does not hold, and was attested as it was before: {entry.reason}")
         if kept:
@@ -97,6 +104,7 @@ def _value(found: "Renewal") -> dict[str, object]:
                 "number": renewed.number,
                 "expires": renewed.expires,
                 "channels": renewed.channels,
+                "remembered": renewed.remembered,
                 "kept": [
                     {"channel": entry.name, "message": entry.reason, "code": entry.code}
                     for entry in renewed.kept

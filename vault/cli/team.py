@@ -8,7 +8,7 @@ import click
 from vault.cli.command import Family, verb
 from vault.cli.options import Common, common_of
 from vault.cli.policy_asking import key_text, key_value
-from vault.cli.policy_signing import applied_value, lift_option, people, standing_value, story_of
+from vault.cli.policy_signing import applied_value, lack_of, lift_option, people, standing_value, story_of
 from vault.cli.tables import Cell, Column
 
 if TYPE_CHECKING:
@@ -206,10 +206,10 @@ def _tell(common: Common, done: "Changed", news: str) -> None:
     if done.applied is not None:
         common.console.outcome(value, plain="applied", message=f"{news} {story_of(done.applied)}")
         return
-    waiting = sorted({name for entry in done.drafts for lack in entry.missing for name in lack.waiting})
+    lacking = dict.fromkeys(lack_of(entry) for entry in done.drafts if entry.missing)
     common.console.outcome(
         value,
         plain=paths,
-        message=f"Nothing has changed yet. Waiting for signatures by: {', '.join(waiting)}. They run: "
-        f"mvault policy sign {paths}. Then: mvault policy apply {paths}",
+        message=f"Nothing has changed yet. {' '.join(lacking)} They run: mvault policy sign {paths}. "
+        f"Then: mvault policy apply {paths}",
     )

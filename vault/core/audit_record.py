@@ -39,6 +39,7 @@ OS_USER: Final = "os_user"
 CLAIMED: Final = "claimed"
 KNOWN: Final = (SIGNATURE, OS_USER, CLAIMED)  # how the actor was known, best first
 HASHED: Final = "hmac:"
+STALE: Final = "stale"  # a remark on what was done: allowed while heads had lapsed, as it was seen before
 UNEXPECTED: Final = "unexpected"  # the code of what failed otherwise than by a `VaultError`
 
 _ID_BYTES: Final = 16
@@ -57,7 +58,7 @@ class AuditRecord:
     known: str  # one of `KNOWN`
     actor: Principal | None = None
     key: Digest | None = None  # of the actor's identity
-    code: str | None = None  # why it was denied or refused, or failed
+    code: str | None = None  # why it was denied or refused, or failed; or `STALE`
     outcome: str | None = None  # `DONE` or `FAILED`; None while pending, and where nothing was done
     of: bytes | None = None  # the attempt that this is the outcome of
     environment: Environment | None = None
@@ -222,7 +223,8 @@ def _check(record: AuditRecord, subject: str) -> None:
         DENY: ((True, None),),
         REFUSE: ((True, None),),
     }
-    if ends not in legal[record.decision]:
+    remarked = (record.decision, record.outcome, record.code) == (ALLOW, DONE, STALE)
+    if ends not in legal[record.decision] and not remarked:
         raise malformed(subject, "its decision, code and outcome contradict each other")
     if record.of is not None and (record.decision == PENDING or record.of == record.record_id):
         raise malformed(subject, "an outcome belongs to an attempt before it")

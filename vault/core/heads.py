@@ -172,7 +172,7 @@ def judge(
     """
     subject = f"heads {number} of {environment}"
     try:
-        signed = in_force.attribute(context, data, KIND, subject)
+        signed = in_force.attribute(context, data, KIND, subject, environment)
         found = parse(signed.envelope.payload, subject)
         if (found.vault, found.environment, found.number) != (context.vault, environment, number):
             raise DigestMismatch(

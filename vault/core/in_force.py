@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from vault.core import envelope, manifest, names, policy, records
 from vault.core.names import Digest, Environment, Model, Principal, Slot, Version
-from vault.core.policy import ApprovalRule, Key, LogHead, Member, Policy, PolicyId
+from vault.core.policy import ApprovalRule, Key, Member, Policy, PolicyId
 from vault.core.records import Adoption, Approval, ChannelRecord, SealingRecord
 from vault.core.trust import Skipped
 from vault.errors import DigestMismatch, Refused, Rollback, UntrustedSigner
@@ -22,7 +22,7 @@ T = TypeVar("T")
 Order = tuple[int, int]  # (era, number): what decides which of two records is the later
 
 
-def never_had(_: Digest, __: LogHead) -> bool:
+def never_had(_: Digest, __: Key, ___: Environment | None) -> bool:
     """Say, where no log can be read, that nothing was in one."""
     return False
 
@@ -36,12 +36,13 @@ def never_logged(_: "Signed[ChannelRecord]", __: int) -> str | None:
 class Proofs:
     """What logs prove: a port, since whoever judges records reads nothing.
 
-    `had` tells whether a log had a document, by its digest, when it had that
-    head. `unlogged` says why a channel record is not in its environment's log, as
-    so many witnesses have seen it; None where it is.
+    `had` tells whether a log had a document, by its digest, when it had the head at
+    which a key was retired; the document is of that environment, or of none.
+    `unlogged` says why a channel record is not in its environment's log, as so many
+    witnesses have seen it; None where it is.
     """
 
-    had: Callable[[Digest, LogHead], bool] = never_had
+    had: Callable[[Digest, Key, Environment | None], bool] = never_had
     unlogged: "Callable[[Signed[ChannelRecord], int], str | None]" = never_logged
 
 
@@ -103,35 +104,40 @@ def check_policy(context: Context, made_under: PolicyId, subject: str) -> None:
         )
 
 
-def attribute(context: Context, data: bytes, kind: str, subject: str) -> Attributed:
+def attribute(
+    context: Context, data: bytes, kind: str, subject: str, environment: Environment | None = None
+) -> Attributed:
     """Verify a document's signatures against the keys that count for it; give the principals behind them.
 
-    A retired key counts for what a log had before the key's `until`.
+    A retired key counts for what a log had before the key's `until`: for a document of
+    an `environment`, one that tells of it.
 
     Raises:
         Refused: malformed, unsigned, or signed by nobody whom the policy knows.
     """
     sealed = envelope.parse(data, kind=kind, subject=subject)
-    counting = {**context.policy.counting_keys(), **_retired(context, sealed)}
+    counting = {**context.policy.counting_keys(), **_retired(context, sealed, environment)}
     keys = envelope.require_signer(sealed, counting, subject)
     holders = {holder.name: holder for key_id in keys if (holder := context.policy.holder(key_id))}
     return Attributed(sealed, keys, tuple(holders[name] for name in sorted(holders)))
 
 
-def _retired(context: Context, sealed: envelope.Envelope) -> Mapping[Digest, bytes]:
+def _retired(
+    context: Context, sealed: envelope.Envelope, environment: Environment | None
+) -> Mapping[Digest, bytes]:
     """Give the retired keys that signed a document before they were retired, as the log proves."""
-    heads: dict[Digest, tuple[Key, LogHead]] = {}
+    retired: dict[Digest, Key] = {}
     for entry in sealed.signatures:
         key = context.policy.key(entry.key_id)
         if key is not None and key.until is not None and not key.revoked:
-            heads[key.key_id] = key, key.until
-    if not heads:
+            retired[key.key_id] = key
+    if not retired:
         return {}
-    signed = envelope.signers(sealed, {key_id: key.public for key_id, (key, _) in heads.items()})
+    signed = envelope.signers(sealed, {key_id: key.public for key_id, key in retired.items()})
     return {
-        key_id: heads[key_id][0].public
+        key_id: retired[key_id].public
         for key_id in signed
-        if context.proofs.had(sealed.digest, heads[key_id][1])
+        if context.proofs.had(sealed.digest, retired[key_id], environment)
     }
 
 
@@ -184,7 +190,7 @@ def channel_record(
     """
     subject = f"{where} record {number}"
     try:
-        signed = attribute(context, data, records.CHANNEL, subject)
+        signed = attribute(context, data, records.CHANNEL, subject, where.environment)
         record = records.parse_channel(signed.envelope.payload, subject)
         _check_place(context, where, number, record, subject)
         signers = _channel_signers(context, where, record, signed.holders, subject)
@@ -231,7 +237,7 @@ def approval(
         Rollback: `withheld`.
     """
     try:
-        signed = attribute(context, data, records.APPROVAL, subject)
+        signed = attribute(context, data, records.APPROVAL, subject, where.environment)
         record = records.parse_approval(signed.envelope.payload, subject)
         if (record.vault, record.model, record.environment) != (
             context.vault,

@@ -245,8 +245,9 @@ class Chain:
         """
         for size in self.seen:
             if size > self.last.size:
+                entries = "1 entry" if size == 1 else f"{size:,} entries"
                 raise LogInconsistent(
-                    f"{self.log} was seen with {size:,} entries, and the store offers {self.last.size:,}.",
+                    f"{self.log} was seen with {entries}, and the store offers {self.last.size:,}.",
                     subject=str(self.log),
                     hint="Its end was cut off, or another history was put in its place. "
                     "Ask the vault's owner; a copy of the commits can be put back.",

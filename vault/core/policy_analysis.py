@@ -19,6 +19,7 @@ from vault.core.policy_view import Expectation, View
 CRYPTOGRAPHIC: Final = "cryptographic"
 LOADER: Final = "loader"
 STORAGE: Final = "storage"
+ADVISORY: Final = "advisory"
 
 READING: Final = frozenset({"load", "pull"})
 OF_THE_STORAGE: Final = frozenset({"audit.read", "delete"})
@@ -176,6 +177,15 @@ def explain(
     else:
         grounds = () if member is None else tuple(_near(view, member, action))
     strength, because = enforcement(view, who, action, environment, allowed=decision.allowed)
+    anyway = policy.sources(view, who, model, environment) if action == "promote" else ()
+    if anyway and not decision.allowed:
+        strength, because = (
+            ADVISORY,
+            (
+                f"{who} may promote to {environment} from {' and '.join(anyway)}, and what is signed does "
+                "not say where a version came from: the tool that promotes keeps to it, and no loader"
+            ),
+        )
     rule = view.environments.get(environment)
     asks = rule is not None and (action in READING or action in ("promote", "approve"))
     return Explanation(
@@ -183,7 +193,7 @@ def explain(
         grounds,
         strength,
         because,
-        policy.sources(view, who, model, environment) if action == "promote" else (),
+        anyway,
         tuple(demands(view, environment)) if asks else (),
         member.keys if member is not None and view.signed else None,
     )
@@ -203,6 +213,11 @@ def enforcement(
     """Give the strength of a decision, and what it rests on (the table in docs/policy.md)."""
     if action in OF_THE_STORAGE:
         return STORAGE, "only the access control of the storage itself keeps anybody from it; set it there"
+    if action == "promote" and allowed:
+        return CRYPTOGRAPHIC, (
+            f"it takes a signature by a key of the policy, which every loader verifies; "
+            f"where the version comes from is {ADVISORY}: the tool that promotes keeps to it"
+        )
     if action not in READING:
         return CRYPTOGRAPHIC, "it takes a signature by a key of the policy, which every loader verifies"
     if allowed:
@@ -244,7 +259,7 @@ def demands(view: View, environment: Environment) -> Iterator[Demand]:
         if present not in (None, False):
             shown = "true" if present is True else str(present)
             if present == "unwitnessed":
-                shown += " (advisory against who may write to the log)"
+                shown += f", {ADVISORY} against who may write to the log"
             strength = CRYPTOGRAPHIC if key in ("log", "witnesses") else LOADER
             yield Demand(f"{key}: {shown}", strength, line(key))
 

@@ -15,7 +15,7 @@ from vault.core.policy import PERSON, SERVICE, EnvironmentRule, Member, Rule
 from vault.core.policy_analysis import Access, empty, reach
 from vault.core.policy_patterns import ALL, Patterns, common, within
 from vault.core.policy_quorum import Flow, flows, self_approvers, situations
-from vault.core.policy_view import View
+from vault.core.policy_view import View, acting
 
 ERROR: Final = "error"
 WARNING: Final = "warning"
@@ -48,7 +48,7 @@ def check(view: View, *, now: int | None = None, root_expires: str | None = None
         _roles(view),
         _promotions(view),
         _environments(view, reached),
-        _approvals(view),
+        _approvals(acting(view)),
         _broad(view, reached),
         _expiries(view, now, root_expires),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vault.core import policy
 from vault.core.in_force import Channel
 from vault.core.names import Digest, Environment, Model, Principal, Reference, Version
-from vault.core.policy import PERSON, EnvironmentRule, Requirements
+from vault.core.policy import PERSON, EnvironmentRule, Member, Requirements
 from vault.core.policy_analysis import Access, reach
 from vault.core.policy_patterns import NONE, Models, missing
 from vault.core.policy_view import View, counting
@@ -36,6 +36,7 @@ class PrincipalChange:
     keys_added: tuple[Digest, ...]
     keys_lost: tuple[Digest, ...]  # revoked, retired or left out
     owners: tuple[tuple[Principal, ...], tuple[Principal, ...]] | None  # before and after, where they differ
+    keys_retired: tuple[Digest, ...] = ()  # of those lost, the ones that count on for what a log had
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,8 @@ def _principals(old: View, new: View) -> Iterator[PrincipalChange]:
             gained=tuple(_more(has, had)),
             lost=tuple(_more(had, has)),
             keys_added=_keys(keys_after, keys_before, name),
-            keys_lost=_keys(keys_before, keys_after, name),
+            keys_lost=(lost := _keys(keys_before, keys_after, name)),
+            keys_retired=tuple(key for key in lost if key in _retired(after)),
             owners=owners if before and after and set(owners[0]) != set(owners[1]) else None,
         )
         same_kind = before is not None and after is not None and before.kind == after.kind
@@ -145,6 +147,11 @@ def _keys(
     return tuple(sorted(key for key, holder in these.items() if holder == name and those.get(key) != name))
 
 
+def _retired(member: Member | None) -> frozenset[Digest]:
+    keys = () if member is None else member.keys
+    return frozenset(key.key_id for key in keys if key.until is not None and not key.revoked)
+
+
 # --- environments ---
 
 
@@ -153,6 +160,9 @@ def _environments(old: View, new: View) -> Iterator[EnvironmentChange]:
         before, after = old.environments.get(name), new.environments.get(name)
         had, has = _settings(before), _settings(after)
         changed = tuple((key, had[key], has[key]) for key in had if had[key] != has[key])
+        if before and after and before.epochs and after.epochs and before.epochs[-1] != after.epochs[-1]:
+            had_key, has_key = (f"epoch {rule.epochs[-1].number}" for rule in (before, after))
+            changed += (("key", had_key, has_key),)
         if before is None:
             yield EnvironmentChange(name, ADDED, changed)
         elif after is None:

@@ -1,4 +1,4 @@
-"""Find the policy in force among all that were ever stored (docs/format.md, "Races").
+"""Find the policy in force among all that were ever stored (docs/format.md, "Policy").
 
 Every policy's signatures are verified. Of most of them it only matters what
 they follow, which three fields of the signed bytes tell; parsed, which is by far
@@ -53,8 +53,9 @@ def in_force(
     another has followed already is the loser of a race, whenever it turns up,
     and so is what follows a loser. One whose predecessor is not known here,
     as other people signed that, counts. Who wins is the same with and without
-    `whole`, which parses all of them, so that those are told too which are signed
-    and malformed and matter to nobody.
+    `whole`, which parses them all. Without it signed policies that are malformed,
+    and matter to nobody, are not told, and what is skipped in earlier eras is told
+    as if none there were.
 
     Raises:
         NotFound: no policy verifies.

@@ -68,6 +68,18 @@ def of_policy(policy: Policy) -> View:
     )
 
 
+def acting(view: View) -> View:
+    """Leave whoever has no key that counts without a role: they can do nothing new. A file stays as it is."""
+    if not view.signed:
+        return view
+    holders = set(counting(view).values())
+    members = {
+        name: member if name in holders else replace(member, roles=())
+        for name, member in view.members.items()
+    }
+    return replace(view, members=members)
+
+
 def counting(view: View) -> Mapping[Digest, Principal]:
     """Give the keys that count and whose they are; none of a file, which has no keys."""
     return {

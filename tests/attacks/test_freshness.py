@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,12 @@ def made(mode: str = "refuse") -> Built:
     built = _made(mode).fork()
     built.memories = {}
     return built
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder of its own: a policy that is due is drafted where one is."""
+    monkeypatch.chdir(tmp_path)
 
 
 def renew(built: Built, who: str = "renewer") -> Renewal:

@@ -155,7 +155,7 @@ FORGERIES: list[Callable[[Built], Proof]] = [
     by_somebody_elses_certificate, with_an_altered_size,
 ]  # fmt: skip
 # What these show leads to an entry that is in the log, which a client finds without the proof's help.
-MENDED = {hash_dropped, hash_added}
+MENDED = {hash_dropped, hash_added, index_shifted, index_beyond}
 
 
 @pytest.mark.parametrize("forge", FORGERIES)

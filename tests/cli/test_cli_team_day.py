@@ -118,6 +118,12 @@ def test_signers_see_what_a_change_breaks_and_what_becomes_of_retired_keys(relea
     assert "Root 2 takes 2 of 2: anna, cleo." in signed.err
     assert "With it, prod: it asks for 2 approvals, and at most 1 can be given" in signed.err
     releasing.as_("cleo", "policy", "apply", *drafts)
+    able = releasing.as_("cleo", "policy", "who-can", "approve", "churn", "--env", "prod").out
+    assert [line.split("\t")[0] for line in able.splitlines()] == ["cleo"], "ben can approve nothing new"
+    alone = releasing.as_("cleo", "approve", "churn:1", "--env", "prod")
+    assert "1 of 2 approvals. Nobody is left who could." in alone.err
+    stuck = releasing.try_("cleo", "promote", "churn:1", "--env", "prod")
+    assert "Somebody has to join as release-manager first: mvault team add" in stuck.err
     assert releasing.try_("ben", "withdraw", "churn:1", "--env", "prod").status == 4
 
 

@@ -7,6 +7,8 @@ is allowed is never refused as long as its keys and payloads are whole; no clien
 
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import strategies as st
@@ -124,8 +126,8 @@ class HonestTeam(Team):
 
     @rule(env=st.sampled_from(ENVIRONMENTS))
     def heads_are_renewed(self, env: str) -> None:
-        with self.acting("clock") as session:
-            renewing.renew(session, [names.environment(env)])
+        with self.acting("clock") as session, TemporaryDirectory() as drafts:
+            renewing.renew(session, [names.environment(env)], folder=Path(drafts))
 
     # --- the policy ---
 

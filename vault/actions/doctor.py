@@ -141,7 +141,7 @@ class _Examination:
                 WARNING,
                 entry.name,
                 f"It lies in the store and does not count: {entry.reason}",
-                "Somebody with write access put it there; it does no harm.",
+                "It counted under an older root, or a stranger put it there. It does no harm.",
                 entry.code,
             )
         now = self._session.clock()

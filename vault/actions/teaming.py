@@ -235,7 +235,7 @@ def _without_holder(session: Session, root: Root, name: Principal) -> list[Draft
     others: dict[Principal, Sequence[bytes]] = {key.name: [] for key in root.keys if key.name != name}
     if len(others) < root.threshold:
         raise ValueError(
-            f"Without {name} the root would have {len(others)} people, and takes {root.threshold}. "
+            f"Without {name} too few would hold the root: it takes {root.threshold} of them. "
             "Add another holder first, or draft a lower threshold: mvault root draft"
         )
     return [drafting.root_draft(session, others)[0]]

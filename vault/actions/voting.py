@@ -100,5 +100,7 @@ def missing(subject: str, resolved: Resolved, votes: Votes) -> Refused:
         f"{subject} cannot enter {environment}: {count_text}. {waiting_for(votes.waiting)}",
         code="approvals-missing",
         subject=subject,
-        hint=f"They run: mvault approve {subject} --env {environment}",
+        hint=f"They run: mvault approve {subject} --env {environment}"
+        if votes.waiting
+        else f"Somebody has to join as {votes.rule.role} first: mvault team add",
     )

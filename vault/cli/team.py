@@ -80,7 +80,10 @@ def list_team(context: click.Context) -> None:
                     Cell(", ".join(entry.roles)),
                     Cell(", ".join(entry.reads)),
                     Cell("yes" if entry.holds_root else ""),
-                    Cell(", ".join([str(entry.keys), *(key_text(key) for key in entry.retired)])),
+                    Cell(
+                        f"{entry.keys}, {len(entry.retired)} retired" if entry.retired else str(entry.keys),
+                        ", ".join([str(entry.keys), *(key_text(key) for key in entry.retired)]),
+                    ),
                 )
                 for entry in found.people
             ],

@@ -14,7 +14,7 @@ from vault.core import policy
 from vault.core.names import Environment, Model, Principal
 from vault.core.policy import EVERYWHERE, SERVICE, Decision, Grant, Key, Member, Rule, Ruled
 from vault.core.policy_patterns import ALL, NONE, Patterns, common, simplified
-from vault.core.policy_view import Expectation, View
+from vault.core.policy_view import Expectation, View, acting
 
 CRYPTOGRAPHIC: Final = "cryptographic"
 LOADER: Final = "loader"
@@ -115,7 +115,8 @@ def allows(
 def who_can(
     view: View, action: str, model: Model, environment: Environment, source: Environment | None = None
 ) -> tuple[Holder, ...]:
-    """List who may do something, by name."""
+    """List who may do something, by name; by a signed policy only who has a key that counts."""
+    view = acting(view)
     found = []
     for name in sorted(view.members):
         member = view.members[name]

@@ -61,6 +61,7 @@ HEADINGS: tuple[tuple[str, Row | None], ...] = (
     ("may promote", Row.PROMOTER),
     ("may approve", Row.APPROVER),
     ("may load", Row.READER),
+    ("hides what it reads", Row.READER),
     ("model of their own", Row.AUTHOR),
     ("old copy", Row.REPLAYER),
     ("write access", Row.OUTSIDER),

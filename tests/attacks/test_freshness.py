@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -61,14 +62,9 @@ def made(mode: str = "refuse") -> Built:
     return built
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a folder of its own: a policy that is due is drafted where one is."""
-    monkeypatch.chdir(tmp_path)
-
-
 def renew(built: Built, who: str = "renewer") -> Renewal:
-    return renewing.renew(built.session(who))
+    with TemporaryDirectory() as folder:  # for the draft of a policy that is due
+        return renewing.renew(built.session(who), folder=Path(folder))
 
 
 def in_prod(built: Built) -> str | dict[str, bytes]:

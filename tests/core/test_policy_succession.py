@@ -84,6 +84,22 @@ def test_a_new_era_begins_where_it_says(built: Built) -> None:
     assert chain.add(7, 4, era=1, continues={}).in_force() == (7, ["policy 5"])
 
 
+def test_what_its_place_cannot_be_read_of_is_parsed_and_the_same_one_wins(
+    built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = Chain(built).add(1, None).add(2, 1).add(3, 1)
+    monkeypatch.setattr(policy_succession, "_place", lambda _: None)
+    assert chain.in_force() == (2, ["policy 3"])
+
+
+@pytest.mark.parametrize("payload", [b"{}", b'{"a":1,"era":x,"vault":1}', b"\xff"])
+def test_what_is_signed_and_no_policy_is_skipped(built: Built, payload: bytes) -> None:
+    chain = Chain(built).add(1, None)
+    chain.objects[2] = built.sign(policy.KIND, payload, "owner")
+    chain.objects[3] = chain.objects[1]
+    assert chain.in_force() == (1, ["policy 3", "policy 2"])
+
+
 def test_a_check_tells_what_is_signed_and_malformed_though_it_matters_to_nobody(built: Built) -> None:
     vault = built.fork()
     objects = Chain(built).add(2, Digest(vault.session().trust().policy_id.digest)).objects

@@ -50,7 +50,7 @@ def test_a_record_that_no_log_has_leaves_the_older_one_in_force(built: Built) ->
 
 
 def test_where_no_log_can_be_read_nothing_counts(built: Built) -> None:
-    assert in_force(asking(built), [record(1)], ANN_BOB) == (None, ["not-logged"])
+    assert in_force(asking(built, Proofs()), [record(1)], ANN_BOB) == (None, ["not-logged"])
 
 
 def test_a_withdrawal_counts_without_a_log(built: Built) -> None:

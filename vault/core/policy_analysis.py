@@ -83,8 +83,6 @@ def reach(view: Ruled, who: Principal) -> Mapping[Access, Patterns]:
     """Give everything that somebody may do, and with which models."""
     found: dict[Access, Patterns] = {}
     for (action, environment), grants in policy.granted(view, who).items():
-        if environment not in view.environments:
-            continue
         for grant in grants:
             access = Access(action, environment, grant.source if action == "promote" else None)
             found[access] = found.get(access, NONE) | common(

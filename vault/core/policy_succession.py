@@ -82,9 +82,11 @@ def in_force(
         if malformed:
             skipped += malformed
             continue  # without them others may have been first
-        policy = claims[best.number].parsed
-        if policy is not None:
-            return policy, PolicyId(best.era, best.number, best.digest), (*skipped, *losers)
+        return (
+            _document(claims[best.number]),
+            PolicyId(best.era, best.number, best.digest),
+            (*skipped, *losers),
+        )
     raise NotFound(
         "This vault has no policy that its root holders signed.",
         subject="policy",
@@ -122,9 +124,12 @@ def _place(payload: bytes) -> tuple[str, int, int, names.Digest | None] | None:
     return end[1].decode("ascii"), int(end[2]), int(found[0][1]), prev
 
 
+def _document(claim: Claim) -> Policy:
+    return claim.parsed or policy_document.parse(claim.payload, claim.name)
+
+
 def _parsed(claim: Claim) -> Claim:
-    policy = policy_document.parse(claim.payload, claim.name)
-    return Claim(claim.number, claim.era, claim.prev, claim.digest, b"", policy)
+    return Claim(claim.number, claim.era, claim.prev, claim.digest, b"", _document(claim))
 
 
 def _fold(claims: Iterable[Claim]) -> tuple[list[Claim], list[Skipped]]:

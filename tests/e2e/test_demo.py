@@ -188,6 +188,7 @@ def test_bytes_that_are_not_put_back_fail_the_demo_and_the_folder_is_kept_on_req
     assert [line.partition(":")[0].strip() for line in broken.splitlines()[1:]] == [
         "mvault check",
         "churn@prod",
+        "garbage takes the next commit's number",
     ]
     (folder,) = tmp_path.glob("mvault-demo-*")
     assert str(folder) in told

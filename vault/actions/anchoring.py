@@ -154,8 +154,7 @@ def trust_head(session: Session) -> LogHead:
     head = log_writers.known(session, log_names.TRUST_LOG)
     if head is None:
         raise NotFound("The trust log of this vault has no entries.", subject=str(log_names.TRUST_LOG))
-    origin = log_names.origin(session.pin, log_names.TRUST_LOG)
-    return LogHead(origin, head.size, Digest(head.root.hex()))
+    return log_writers.told(session, log_names.TRUST_LOG, head)
 
 
 def _anchored_in(session: Session, into: Log) -> Mapping[str, list[Anchor]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from vault.actions import log_writers, logged
 from vault.actions.session import Session
-from vault.core import log_commit, log_keys, log_names
+from vault.core import log_commit, log_keys
 from vault.core.log_chain import Head
 from vault.core.log_names import Log
 from vault.core.log_rights import may_log
@@ -25,14 +25,13 @@ def heads(session: Session) -> Mapping[Log, Head]:
     """
     if session.audit is None:
         return {}
-    from vault.audit.reading import LogReader
-
     policy = session.trust().policy
     found: dict[Log, Head] = {}
-    for log in (log_names.TRUST_LOG, *map(log_names.environment_log, policy.environments)):
+    for environment in (None, *policy.environments):
+        log = log_writers.log_of(environment)
         known = log_writers.known(session, log)
         try:
-            head = LogReader(session.store, log, policy, known=known).read(start=known).head
+            head = log_writers.verified_head(session, log, policy, known)
         except VaultError:
             continue
         if head.size:
@@ -48,15 +47,13 @@ def head_of(session: Session, environment: Environment) -> LogHead | None:
         LogInconsistent: it does not continue what this client has seen of it.
         Unavailable: it cannot be read.
     """
-    from vault.audit.reading import LogReader
-
-    log = log_names.environment_log(environment)
+    log = log_writers.log_of(environment)
     known = log_writers.known(session, log)
-    head = LogReader(session.store, log, session.trust().policy, known=known).read(start=known).head
+    head = log_writers.verified_head(session, log, session.trust().policy, known)
     if not head.size:
         return None
     log_writers.remember(session, log, head)
-    return LogHead(log_names.origin(session.pin, log), head.size, Digest(head.root.hex()))
+    return log_writers.told(session, log, head)
 
 
 def prepare(session: Session, proposed: Policy, evidence: Digest) -> None:

@@ -10,6 +10,7 @@ from vault.core.log_names import Log
 from vault.core.log_rights import may_log
 from vault.core.memory_format import Mark, Memory
 from vault.core.names import Digest, Environment, Principal
+from vault.core.policy import LogHead, Policy
 from vault.errors import AccessDenied
 
 if TYPE_CHECKING:
@@ -24,10 +25,8 @@ def log_of(environment: Environment | None) -> Log:
 def writes(session: Session, environment: Environment | None) -> bool:
     """Tell whether this session's identity may write to the log of an environment, or to the trust log."""
     policy = session.trust().policy
-    key = policy.counting_keys()
-    if Digest(session.identity.key_id) not in key:
-        return False
-    holder = policy.holder(Digest(session.identity.key_id))
+    key_id = Digest(session.identity.key_id)
+    holder = policy.holder(key_id) if key_id in policy.counting_keys() else None
     return holder is not None and may_log(policy, holder.name, log_keys.LOG, environment)
 
 
@@ -82,6 +81,23 @@ def known(session: Session, log: Log) -> Head | None:
 def head_of(mark: Mark) -> Head:
     """Read what memory keeps of a log: the number of its commit, size and root."""
     return Head(mark.era, mark.number, bytes.fromhex(mark.digest))
+
+
+def verified_head(session: Session, log: Log, policy: Policy, start: Head | None) -> Head:
+    """Verify a log from what this client remembers of it on; give its head.
+
+    Raises:
+        LogInconsistent: it does not continue what this client has seen of it.
+        Unavailable: it cannot be read.
+    """
+    from vault.audit.reading import LogReader
+
+    return LogReader(session.store, log, policy, known=start).read(start=start).head
+
+
+def told(session: Session, log: Log, head: Head) -> LogHead:
+    """Write a head as signed documents name it."""
+    return LogHead(log_names.origin(session.pin, log), head.size, Digest(head.root.hex()))
 
 
 def remember(session: Session, log: Log, head: Head) -> None:

@@ -106,6 +106,18 @@ def new_identity(name: str, kind: Kind = "x25519", seed: str = "") -> Identity:
     )
 
 
+def age_key(identity: Identity) -> str:
+    """Give the public age key of an identity, which those of tests have."""
+    assert identity.recipient is not None
+    return identity.recipient
+
+
+def secret_age_key(identity: Identity) -> str:
+    """Give the private age key of an identity."""
+    assert identity.age_identity is not None
+    return identity.age_identity
+
+
 def reference(given: str | Reference) -> Reference:
     """Take a reference as text or as a value."""
     return names.reference(given) if isinstance(given, str) else given
@@ -297,7 +309,7 @@ class Built:
         """Let a principal join with these roles: keys made, policy signed, environment keys wrapped."""
         identity = new_identity(name, self.kind, self.vault)
         self.identities[name] = identity
-        digest = keyring.store_recipient(self.store, identity.recipient)
+        digest = keyring.store_recipient(self.store, age_key(identity))
         member = Member(
             name=Principal(name),
             kind=kind,
@@ -316,7 +328,7 @@ class Built:
     def grant(self, name: str, environment: str) -> None:
         """Wrap an environment's key for somebody."""
         place = names.environment(environment)
-        to = recipients.parse_recipient(self.identities[name].recipient)
+        to = recipients.parse_recipient(age_key(self.identities[name]))
         private = self.environment_key(environment)
         keyring.wrap_environment_key(self.store, private, place, 1, Principal(name), to, self.draws)
 

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from vault.actions.founding import new_identity as new_identity
     from vault.actions.init import Joining as Joining
     from vault.actions.loading import LoadedPackage as LoadedPackage
+    from vault.actions.signing import Signed as Signed
+    from vault.actions.signing import sign as sign
+    from vault.actions.verifying import verify as verify
+    from vault.actions.verifying import verify_then_open as verify_then_open
+    from vault.actions.verifying_results import VerifiedFiles as VerifiedFiles
+    from vault.actions.verifying_results import VerifiedModel as VerifiedModel
     from vault.core.allowance import Allowance as Allowance
     from vault.core.inspection import Inspection as Inspection
     from vault.errors import AccessDenied as AccessDenied
@@ -53,12 +59,18 @@ _PLACES = {
     "Inspection": "vault.core.inspection",
     "Joining": "vault.actions.init",
     "LoadedPackage": "vault.actions.loading",
+    "Signed": "vault.actions.signing",
     "Vault": "vault.vault",
+    "VerifiedFiles": "vault.actions.verifying_results",
+    "VerifiedModel": "vault.actions.verifying_results",
     "convert": "vault.actions.converting",
     "init": "vault.starting",
     "inspect": "vault.starting",
     "new_identity": "vault.actions.founding",
     "open": "vault.starting",
+    "sign": "vault.actions.signing",
+    "verify": "vault.actions.verifying",
+    "verify_then_open": "vault.actions.verifying",
 }
 _ERRORS = (
     "AccessDenied",

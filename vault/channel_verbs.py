@@ -1,7 +1,7 @@
-"""The verbs of `Vault` about what may enter an environment: who lets versions in, and who keeps them out."""
+"""The verbs of `Vault` about channels: who lets versions in, who keeps them out, and who follows them."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from vault.actions.session import Session
 from vault.arguments import given, reference_of, version_of
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from vault.actions.approving import Approved
     from vault.actions.pending import Wait
     from vault.actions.promote import Promotion
+    from vault.actions.watching import Watch
     from vault.actions.withdrawing import Withdrawal
 
 
 class ChannelVerbs:
-    """Approvals, withdrawals and what waits; `Vault` inherits them."""
+    """Approvals, withdrawals, what waits, and watching; `Vault` inherits them."""
 
     _session: Session
 
@@ -103,3 +104,49 @@ class ChannelVerbs:
         from vault.actions import pending
 
         return pending.pending(self._session, mine=mine)
+
+    def watch(
+        self,
+        reference: str | Reference,
+        *,
+        on_change: Callable[[Any], object],
+        every: float = 30.0,
+        package: bool = False,
+        holding: str | None = None,
+        on_error: Callable[[Exception], object] | None = None,
+        on_warning: Callable[[str], object] | None = None,
+        **options: Any,
+    ) -> "Watch":
+        """Load a model and follow its channel: `on_change` gets each model that was loaded and verified.
+
+        The first one is loaded and handed over before this returns, unless its
+        digest is `holding` (`LoadedPackage.digest`). From then on a thread looks
+        about `every` so many seconds; only when the manifest's digest differs is
+        anything decrypted. What fails is told to `on_error`, or logged
+        (`vault.watch`), and the model in use stays; also when it was withdrawn,
+        which is the service's to decide on. `on_warning` is told what expires. With
+        `package`, packages are handed over. `options` are those of `load_model`.
+
+        Call what is returned to stop; `.reference`, `.error` and `.checked` tell how it stands.
+
+        Raises:
+            ValueError: `every` or `holding` has no such value.
+            Refused, NotFound, Unavailable, NoUsableKey, MissingLibrary: the first load failed.
+        """
+        from vault.actions import watching
+
+        return watching.Watch(
+            self._session,
+            reference_of(reference),
+            on_change,
+            every=every,
+            package=package,
+            holding=None if holding is None else given(names.digest, _bare(holding)),
+            on_error=on_error,
+            on_warning=on_warning,
+            options=options,
+        )
+
+
+def _bare(digest: str) -> str:
+    return digest.removeprefix(names.DIGEST_PREFIX)

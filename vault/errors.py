@@ -37,6 +37,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "key-mismatch": "a key opened, but is not the key that was signed for",
         # Who may.
         "access-denied": "the policy does not allow this action to this identity here",
+        "key-service-denied": "the key service's own access control refused, or it refuses to use the key",
         "not-promoted": "no record in this environment names that version",
         "barred": "the version was withdrawn from this environment",
         "no-audit-record": "the environment demands a record, and none can be kept",
@@ -60,6 +61,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "heads-expired": "nobody attested lately that the store offers the newest state of this environment",
         "memory-damaged": "this client's memory of the vault cannot be read",
         "not-trusted": "this location is not trusted on this machine",
+        "unsafe-store": "the store does not keep a promise that a vault rests on",
         "log-inconsistent": "a log does not extend what was seen of it",
         "not-logged": "there is no proof that this was logged, or the proof does not hold",
         "not-witnessed": "too few independent witnesses have cosigned the log",
@@ -70,6 +72,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "unavailable": "the store or a key service did not answer",
         "storage-full": "the store has no room left",
         "storage-denied": "the store's own access control refused",
+        "storage-archived": "the store keeps this object in an archive, from which it must be restored first",
         "conflict": "somebody else was first",
         "feature-mismatch": "the features given are not the features that the model was trained on",
         "missing-library": "a library that this format needs is not installed",

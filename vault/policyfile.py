@@ -7,13 +7,15 @@ unknown and duplicate keys are errors that name the line.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
 from vault import yaml_subset
-from vault.core import limits, names
+from vault.core import key_services, limits, names
 from vault.core.fields import plain
+from vault.core.key_services import KeyServiceId
 from vault.core.names import Digest, Environment, Principal
 from vault.core.policy import (
     ACTIONS,
@@ -61,6 +63,7 @@ class EnvironmentSource:
     formats: tuple[str, ...]
     require: Requirements
     hashed: tuple[str, ...] = ()
+    key_services: tuple[KeyServiceId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ def view(source: PolicySource) -> View:
         },
         roles=source.roles,
         environments={
-            name: EnvironmentRule(name, (), entry.formats, entry.require, entry.hashed)
+            name: EnvironmentRule(name, (), entry.formats, entry.require, entry.hashed, entry.key_services)
             for name, entry in source.environments.items()
         },
         file=source.file,
@@ -257,7 +260,7 @@ class _Reader:
         )
 
     def environment(self, node: Node) -> EnvironmentSource:
-        found = self.mapping(node, "formats", "require", "hashed")
+        found = self.mapping(node, "formats", "require", "hashed", "key_services")
         for name, part in found.items():
             self.lines[*self._place, name] = part.key_line
         require = found.get("require")
@@ -265,7 +268,23 @@ class _Reader:
             formats=self.texts(found.get("formats"), names.principal),
             require=NO_REQUIREMENTS if require is None else self.requirements(require),
             hashed=self.texts(found.get("hashed"), self.choice(*HASHED)),
+            key_services=self.key_services(found["key_services"]) if "key_services" in found else (),
         )
+
+    def key_services(self, node: Node) -> tuple[KeyServiceId, ...]:
+        if not isinstance(node.value, list) or not 0 < len(node.value) <= limits.KEY_SERVICES:
+            raise self.error(node, f"a list of 1 to {limits.KEY_SERVICES} key services is expected")
+        found: list[KeyServiceId] = []
+        for item in node.value:
+            named = self.mapping(item, *key_services.KINDS)
+            if len(named) != 1:
+                raise self.error(item, f"a key service is one of {', '.join(key_services.KINDS)}")
+            for kind, key in named.items():
+                held = self.text(key, partial(key_services.identify, kind))
+                if held in found:
+                    raise self.error(key, f"{held} is named twice")
+                found.append(held)
+        return tuple(found)
 
     def requirements(self, node: Node) -> Requirements:
         found = self.mapping(

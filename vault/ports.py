@@ -1,9 +1,9 @@
 """The Protocols between the vault and the world: storage, clock, randomness, progress."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Buffer = bytes | bytearray | memoryview
 
@@ -107,6 +107,56 @@ class Store(Protocol):
         Raises:
             NotFound: there is no such name.
             Unavailable: the store failed.
+        """
+
+
+@runtime_checkable
+class CreatesTogether(Protocol):
+    """A store that makes many small objects durable for little more than one of them costs."""
+
+    def create_all(self, objects: Mapping[str, bytes]) -> list[str]:
+        """Create the objects, name → bytes, each whole; return the names left for `create` to do.
+
+        Raises:
+            Unavailable: the store failed; some of the objects may be there.
+        """
+
+
+class KeyService(Protocol):
+    """Wraps keys under one key that never leaves a service, such as AWS KMS, and unwraps them there.
+
+    The service binds what it wraps to a `context`, which is not secret: without
+    the same one it does not unwrap.
+    """
+
+    def wrap(self, plaintext: bytes, context: Mapping[str, str]) -> bytes:
+        """Have the service wrap a key of at most `limits.RECIPIENT_CHARS` bytes.
+
+        Raises:
+            Unavailable: the service did not answer, or not as it should; worth trying again.
+            AccessDenied: it refuses, or refuses to use its key (`key-service-denied`).
+            NoUsableKey: there are no credentials for it here.
+        """
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        """Have the service unwrap what `wrap` gave; of the answer nothing is trusted but its size.
+
+        Raises:
+            DigestMismatch: it was altered, or wrapped for another context or by another key
+                (`decrypt-failed`).
+            Unavailable, AccessDenied, NoUsableKey: see `wrap`.
+        """
+
+
+class SigningService(Protocol):
+    """Signs with an Ed25519 key that never leaves a service."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature of `message`, 64 bytes, which was verified under the pinned public key.
+
+        Raises:
+            BadSignature: what the service gave is no signature by that key.
+            Unavailable, AccessDenied, NoUsableKey: see `KeyService.wrap`.
         """
 
 

@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 
 from vault.core import limits, settings_format
 from vault.core.allowance import Allowance
-from vault.core.settings_format import DisplaySettings
+from vault.core.names import Environment
+from vault.core.settings_format import DisplaySettings, located_stores, number_of_bytes, word
 from vault.errors import Malformed, Unavailable
 
 T = TypeVar("T")
@@ -26,11 +27,22 @@ PROJECT_FILE: Final = "mvault.toml"
 USER_FILE: Final = "config.toml"
 IDENTITY_FILE: Final = "identity.json"
 DEFAULT: Final = "default"
+_FILES: Final = 2  # how many kinds of settings go before those in files
 AUDIT_PLACES: Final = ("store", "stdout")
 
 _FLAGS: Final = frozenset(
     [
-        *("vault", "env", "identity", "trust", "passphrase_file", "passphrase_fd", "passphrase_command"),
+        *(
+            "vault",
+            "stores",
+            "env",
+            "identity",
+            "trust",
+            "cache",
+            "passphrase_file",
+            "passphrase_fd",
+            "passphrase_command",
+        ),
         *("color", "progress", "json"),
     ]
 )
@@ -63,16 +75,20 @@ class Settings:
     """Every setting; `source` tells where each came from.
 
     `vault` is a path or URL; it is as the user gave it, or absolute if a file
-    gave it. `audit` says where records of what is done go at once: `store`, `stdout`, or a folder on a
-    volume that lasts. Paths are absolute. `config_dir` and `state_dir` are None where
-    there is no home. `warnings` are sentences for the user.
+    gave it. `stores` are those of environments that are kept apart from it. `audit`
+    says where records of what is done go at once: `store`, `stdout`, or a folder on a
+    volume that lasts; `cache` is a folder for copies of what is read. Paths are absolute. `config_dir` and
+    `state_dir` are None where there is no home. `warnings` are sentences for the user.
     """
 
     vault: str | None = None
+    stores: Mapping[Environment, str] = field(default_factory=dict)
     identity: Path | None = None
     trust: Path | None = None
     env: str | None = None
     audit: str | Path | None = None
+    cache: Path | None = None
+    cache_bytes: int = 10 * limits.GIB
     config_dir: Path | None = None
     state_dir: Path | None = None
     allow: Allowance = field(default_factory=Allowance)
@@ -119,16 +135,21 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], cw
     for layer in reversed(layers):
         sources |= {name: where for name, (_, where) in layer.items()}
 
+    stores, sources["stores"] = _belonging(layers, cwd)
+
     def chosen(name: str, default: T) -> T:
         found: T = next((layer[name][0] for layer in layers if name in layer), default)
         return found
 
     return Settings(
         vault=chosen("vault", None),
+        stores=stores,
         identity=chosen("identity", None if config_dir is None else config_dir / IDENTITY_FILE),
         trust=chosen("trust", None),
         env=chosen("env", None),
         audit=chosen("audit", None),
+        cache=chosen("cache", None),
+        cache_bytes=chosen("cache_bytes", 10 * limits.GIB),
         config_dir=config_dir,
         state_dir=state_dir,
         allow=chosen("allow", Allowance()),
@@ -137,6 +158,26 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], cw
         sources=sources,
         warnings=tuple(warnings),
     )
+
+
+def _belonging(layers: Sequence[_Layer], cwd: Path) -> tuple[Mapping[Environment, str], str]:
+    """Give the stores that belong to the chosen vault, and where that was said.
+
+    A file's do if the file names that vault itself.
+    """
+    vault = next((layer["vault"][0] for layer in layers if "vault" in layer), None)
+    for place, layer in enumerate(layers):
+        if "stores" not in layer:
+            continue
+        if place < _FILES or (vault is not None and _same(layer.get("vault", ("",))[0], vault, cwd)):
+            stores: tuple[Mapping[Environment, str], str] = layer["stores"]
+            return stores
+    return {}, DEFAULT
+
+
+def _same(one: str, other: str, cwd: Path) -> bool:
+    """Tell whether two locations are written as one place."""
+    return one == other or os.path.normpath(cwd / one) == os.path.normpath(cwd / other)
 
 
 # --- folders ---
@@ -154,9 +195,9 @@ def _folder(
     """Find the configuration or state folder (XDG Base Directory Specification 0.8)."""
     own, xdg = f"MVAULT_{kind}_DIR", f"XDG_{kind}_HOME"
     if environ.get(own):
-        return cwd / _word(environ[own], own), own
+        return cwd / word(environ[own], own), own
     if os.path.isabs(environ.get(xdg, "")):
-        return Path(_word(environ[xdg], xdg)) / "mvault", xdg
+        return Path(word(environ[xdg], xdg)) / "mvault", xdg
     return (None if home is None else home / below_home / "mvault"), DEFAULT
 
 
@@ -167,9 +208,14 @@ def _from_flags(flags: Mapping[str, object], cwd: Path) -> _Layer:
     given = {name: value for name, value in flags.items() if value is not None}
     layer: _Layer = {}
     for name in given.keys() & {"vault", "env", "color"}:
-        layer[name] = (_word(given[name], f"--{name}"), f"--{name}")
-    for name in given.keys() & {"identity", "trust"}:
-        layer[name] = (cwd / _word(str(given[name]), f"--{name}"), f"--{name}")
+        layer[name] = (word(given[name], f"--{name}"), f"--{name}")
+    if "stores" in given:
+        stores = given["stores"]
+        if not isinstance(stores, Mapping):
+            raise ValueError("stores is a mapping from environments to locations.")
+        layer["stores"] = (located_stores(stores.items(), "stores"), "stores")
+    for name in given.keys() & {"identity", "trust", "cache"}:
+        layer[name] = (cwd / word(str(given[name]), f"--{name}"), f"--{name}")
     for name in given.keys() & {"progress", "json"}:
         layer[name] = (bool(given[name]), f"--{name}")
     if "color" in layer and layer["color"][0] not in settings_format.COLORS:
@@ -190,12 +236,21 @@ def _from_environment(environ: Mapping[str, str], cwd: Path) -> _Layer:
     layer: _Layer = {}
     for name, variable in (("vault", "MVAULT_VAULT"), ("env", "MVAULT_ENV")):
         if variable in given:
-            layer[name] = (_word(given[variable], variable), variable)
-    for name, variable in (("identity", "MVAULT_IDENTITY"), ("trust", "MVAULT_TRUST")):
+            layer[name] = (word(given[variable], variable), variable)
+    for name in ("identity", "trust", "cache"):
+        variable = f"MVAULT_{name.upper()}"
         if variable in given:
-            layer[name] = (cwd / _word(given[variable], variable), variable)
+            layer[name] = (cwd / word(given[variable], variable), variable)
+    if "MVAULT_CACHE_BYTES" in given:
+        layer["cache_bytes"] = (
+            number_of_bytes(given["MVAULT_CACHE_BYTES"], "MVAULT_CACHE_BYTES"),
+            "MVAULT_CACHE_BYTES",
+        )
+    if "MVAULT_STORES" in given:
+        pairs = [entry.partition("=")[::2] for entry in given["MVAULT_STORES"].split()]
+        layer["stores"] = (located_stores(pairs, "MVAULT_STORES"), "MVAULT_STORES")
     if "MVAULT_AUDIT" in given:
-        layer["audit"] = (_audit(cwd, _word(given["MVAULT_AUDIT"], "MVAULT_AUDIT"), None), "MVAULT_AUDIT")
+        layer["audit"] = (_audit(cwd, word(given["MVAULT_AUDIT"], "MVAULT_AUDIT"), None), "MVAULT_AUDIT")
     command = given.get("MVAULT_PASSPHRASE_COMMAND")
     layer |= _passphrase(
         {
@@ -224,7 +279,7 @@ def _passphrase(given: Mapping[str, object], cwd: Path) -> _Layer:
     where = used[0]
     file, descriptor, command = given.values()
     if file is not None:
-        found = PassphraseSettings(file=cwd / _word(str(file), where))
+        found = PassphraseSettings(file=cwd / word(str(file), where))
     elif descriptor is not None:
         if not re.fullmatch(r"[0-9]{1,6}", str(descriptor), re.ASCII):
             raise ValueError(f"{where} is the number of an open descriptor.")
@@ -232,7 +287,7 @@ def _passphrase(given: Mapping[str, object], cwd: Path) -> _Layer:
     else:
         if isinstance(command, str) or not isinstance(command, Sequence) or not command:
             raise ValueError(f"{where} is a command and its arguments.")
-        found = PassphraseSettings(command=tuple(_word(part, where) for part in command))
+        found = PassphraseSettings(command=tuple(word(part, where) for part in command))
     return {"passphrase": (found, where)}
 
 
@@ -241,12 +296,6 @@ def _split(command: str) -> list[str]:
         return shlex.split(command)
     except ValueError:
         raise ValueError("MVAULT_PASSPHRASE_COMMAND has a quotation mark without its pair.") from None
-
-
-def _word(value: object, where: str) -> str:
-    if not isinstance(value, str) or not settings_format.is_text(value):
-        raise ValueError(f"{where} is printable text of 1 to {limits.SETTING_CHARS:,} characters.")
-    return value
 
 
 # --- files: anybody's bytes, so a wrong one is refused ---
@@ -261,7 +310,7 @@ def _from_project(cwd: Path, home: Path | None, warnings: list[str]) -> _Layer:
             if data is None:
                 return {}
             found = settings_format.parse_project(data, str(path))
-            return _shared(found.vault, found.display, path, home)
+            return _shared(found.vault, found.stores, found.display, path, home)
         if folder in ends:
             break
     return {}
@@ -275,7 +324,7 @@ def _from_user(config_dir: Path | None, home: Path | None, warnings: list[str]) 
     if data is None:
         return {}
     found = settings_format.parse_user(data, str(path))
-    layer = _shared(found.vault, found.display, path, home)
+    layer = _shared(found.vault, found.stores, found.display, path, home)
     where = str(path)
     if found.env is not None:
         layer["env"] = (found.env, where)
@@ -285,6 +334,10 @@ def _from_user(config_dir: Path | None, home: Path | None, warnings: list[str]) 
         layer["trust"] = (_below(path.parent, found.trust, home), where)
     if found.audit is not None:
         layer["audit"] = (_audit(path.parent, found.audit, home), where)
+    if found.cache is not None:
+        layer["cache"] = (_below(path.parent, found.cache, home), where)
+    if found.cache_bytes is not None:
+        layer["cache_bytes"] = (found.cache_bytes, where)
     if found.allow is not None:
         layer["allow"] = (found.allow, where)
     if found.passphrase_file is not None:
@@ -295,13 +348,24 @@ def _from_user(config_dir: Path | None, home: Path | None, warnings: list[str]) 
     return layer
 
 
-def _shared(vault: str | None, display: DisplaySettings, path: Path, home: Path | None) -> _Layer:
+def _shared(
+    vault: str | None,
+    stores: Mapping[Environment, str] | None,
+    display: DisplaySettings,
+    path: Path,
+    home: Path | None,
+) -> _Layer:
     """Read what both files may set; a relative path is relative to the file."""
+
+    def located(text: str) -> str:
+        return text if _URL.match(text) else str(_below(path.parent, text, home))
+
     where = str(path)
     layer: _Layer = {}
     if vault is not None:
-        located = vault if _URL.match(vault) else str(_below(path.parent, vault, home))
-        layer["vault"] = (located, where)
+        layer["vault"] = (located(vault), where)
+    if stores is not None:
+        layer["stores"] = ({name: located(text) for name, text in stores.items()}, where)
     shown = {"color": display.color, "progress": display.progress, "json": display.json}
     return layer | {name: (value, where) for name, value in shown.items() if value is not None}
 

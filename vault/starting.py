@@ -29,6 +29,7 @@ def open(
     env: str | None = None,
     allow: Allow | None = None,
     trust: Location | None = None,
+    cache: Location | None = None,
     **display: Any,
 ) -> Vault:
     """Open a vault that is trusted on this machine; what is not said comes from the settings.
@@ -36,10 +37,11 @@ def open(
     `identity` is a file or an unlocked identity; it is unlocked when it is
     first needed, once per process. `env` is the environment of references that
     name none (dev). `allow` is the operator's own allowance, such as
-    `{"skops_types": ["mypackage.MyTransformer"]}`. `trust` is a trust file.
+    `{"skops_types": ["mypackage.MyTransformer"]}`. `trust` is a trust file. `cache` is a folder of this
+    user's for copies of what is read, ciphertext and signed documents, which many processes may share.
 
     Raises:
-        Refused: the location is not trusted here, or a trust file or memory is damaged.
+        Refused: the location, or the cache, is not trusted here, or a trust file or memory is damaged.
         ValueError: no location is known, or an argument has no such value.
     """
     held = None if identity is None or isinstance(identity, str | os.PathLike) else identity
@@ -49,6 +51,7 @@ def open(
             "identity": None if held is not None or identity is None else os.fspath(identity),  # type: ignore[arg-type]
             "env": env,
             "trust": None if trust is None else os.fspath(trust),
+            "cache": None if cache is None else os.fspath(cache),
             **display,
         }
     )
@@ -69,11 +72,15 @@ def doctor(
     allow: Allow | None = None,
     trust: Location | None = None,
     as_loader: str | None = None,
+    write: bool | None = None,
+    large: bool = False,
     **display: Any,
 ) -> "Diagnosis":
     """Look whether a vault opens here and everything is as a load needs it; arguments are those of `open`.
 
-    `as_loader` is a reference that is taken through every check of a load.
+    `as_loader` is a reference that is taken through every check of a load. `write` says
+    whether to try what the store honours, which writes objects and deletes them again:
+    by default if this identity may write to the vault; `large` tries a large one too.
 
     Raises:
         ValueError: no location is known, or an argument has no such value.
@@ -93,7 +100,7 @@ def doctor(
         settings,
         allow=allowance_of(allow),
         environment=DEV if settings.env is None else given(names.environment, settings.env),
-        as_loader=None if as_loader is None else reference_of(as_loader),
+        wanted=examining.Wanted(None if as_loader is None else reference_of(as_loader), write, large),
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vault.actions.access_rotate import Rotated
     from vault.actions.access_sync import Synced
     from vault.actions.changing import Changes
-    from vault.actions.checking import Report
+    from vault.actions.check_report import Report
     from vault.actions.doctor import Diagnosis
     from vault.actions.listing import Details, Event, ModelRow, Release
     from vault.actions.loading import LoadedPackage
@@ -133,29 +133,24 @@ class Vault(ChannelVerbs):
         notes: str | None = None,
         tags: Sequence[str] = (),
         public: bool = False,
+        signed_by: Any = None,
     ) -> Reference:
         """Package files that exist and publish them: paths, folders, zip archives, bytes, streams.
 
-        `public` publishes every file's SHA-256, which lets anybody who reads the
-        store confirm a guess at a small file.
+        `public` publishes every file's SHA-256, which lets anybody who reads the store confirm a guess
+        at a small file. `signed_by` is as `trusted` of `vault.verify`: the one path must be signed by them.
 
         Raises:
             NotFound, FormatRefused, Malformed: a file is not there, or not what it says.
             AccessDenied, Conflict, Unavailable, NoUsableKey, ValueError.
         """
-        from vault.actions import packing
+        from vault.actions import packing, signed_exchange
 
         sources: list[Any] = [*source] if isinstance(source, list | tuple) else [source]
         labels = packing.Labels(metrics or {}, params or {}, features, notes, tuple(tags))
-        return packing.push(
-            self._session,
-            given(names.model, name),
-            sources,
-            version_of(version),
-            labels,
-            sample=sample,
-            public=public,
-        )
+        pushing = signed_exchange.Pushing(sources, sample, public, signed_by)
+        place = given(names.model, name), version_of(version)
+        return signed_exchange.push(self._session, self._settings, *place, labels, pushing)
 
     def promote(self, reference: str | Reference, *, env: str, slot: str = names.MAIN) -> "Promotion":
         """Make an environment use a version: give it the keys, then write the signed record that counts.
@@ -204,35 +199,41 @@ class Vault(ChannelVerbs):
         *,
         zip: bool = False,
         layout: str | None = None,
+        with_signature: bool = False,
     ) -> Path:
         """Write a version's verified files into a folder, or one zip file; nothing is overwritten.
 
         `layout="tf-serving"` writes its SavedModel alone, into MODEL/VERSION below the folder.
+        `with_signature` signs the new folder with this identity, as `vault.sign` does.
 
         Raises:
             ValueError: there is no such layout, or not for this version.
             Conflict: a file is there already; nothing was written.
             Refused, NotFound, Unavailable, NoUsableKey: nothing was written.
         """
-        from vault.actions import pulling
+        from vault.actions import signed_exchange
 
-        return pulling.pull(
-            self._session, reference_of(reference), Path(destination), zipped=zip, layout=layout
-        )
+        how = signed_exchange.Pulling(zip, layout, with_signature)
+        what = reference_of(reference), Path(destination)
+        return signed_exchange.pull(self._session, self._settings, *what, how)
 
     # --- looking ---
 
-    def check(self, reference: str | Reference | None = None, *, data: bool = False) -> "Report":
+    def check(
+        self, reference: str | Reference | None = None, *, data: bool = False, resume: bool = False
+    ) -> "Report":
         """Check signatures, places and ciphertext, which needs no key; with `data` plaintext as well.
+
+        `resume` goes on where an earlier check of everything was stopped on this machine.
 
         Raises:
             Refused, NotFound, Unavailable: the trust documents themselves do not verify.
         """
         from vault.actions import checking
 
-        return checking.check(
-            self._session, None if reference is None else reference_of(reference), data=data
-        )
+        wanted = None if reference is None else reference_of(reference)
+        state = self._settings.state_dir
+        return checking.check(self._session, wanted, data=data, resume=resume, state=state)
 
     def list(self, below: str = "") -> "Sequence[ModelRow]":
         """List models, one row each; `below` narrows to one, or to those under a folder such as `nepse`.
@@ -377,12 +378,14 @@ class Vault(ChannelVerbs):
             self._session, places, valid_days=valid_days, within_days=within_days, **options
         )
 
-    def doctor(self, *, as_loader: str | Reference | None = None) -> "Diagnosis":
-        """Look whether everything is as a load needs it; `as_loader` goes through every check of a load."""
+    def doctor(
+        self, *, as_loader: str | Reference | None = None, write: bool | None = None, large: bool = False
+    ) -> "Diagnosis":
+        """Look whether everything is as a load needs it; see `vault.doctor`."""
         from vault.actions import doctor
 
         reference = None if as_loader is None else reference_of(as_loader)
-        return doctor.examine(self._session, self._settings, as_loader=reference)
+        return doctor.examine(self._session, self._settings, doctor.Wanted(reference, write, large))
 
     def export_trust(self) -> bytes:
         """Write a trust file for a container: this vault's pin, floors, and the allowance in force.

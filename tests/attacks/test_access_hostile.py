@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.builders import CONTENT, PROD, Built, Draws, solo, team
+from tests.builders import CONTENT, PROD, Built, Draws, age_key, solo, team
 from tests.faults import Fault, FaultyStore, on
 from vault.actions import access, access_rotate, access_sync, keyring
 from vault.actions.access import Reader
@@ -53,7 +53,7 @@ def only_newest(built: Built) -> Built:
 def plant_copy(built: Built, private: recipients.Identity, who: str, epoch: int) -> str:
     """Put a well-made wrapped copy of any key where a principal's copies lie; give its name."""
     before = set(built.store.objects)
-    to = recipients.parse_recipient(built.identities[who].recipient)
+    to = recipients.parse_recipient(age_key(built.identities[who]))
     keyring.wrap_environment_key(built.store, private, PROD, epoch, Principal(who), to, Draws("planted"))
     (name,) = set(built.store.objects) - before
     return name
@@ -104,7 +104,7 @@ def test_a_copy_that_was_swapped_with_somebody_elses_does_not_count() -> None:
             del built.store.objects[name]
     (bobs,) = [name for name in built.store.objects if name.startswith("keys/prod/all/1/bob/")]
     leaf = bobs.rpartition("/")[2]
-    own = layout.copies_for(keyring.recipient_digest(built.identities["ann"].recipient))
+    own = layout.copies_for(keyring.recipient_digest(age_key(built.identities["ann"])))
     moved = f"keys/prod/all/1/ann/{own}{leaf.rpartition('-')[2]}"
     built.store.objects[moved] = built.store.objects[bobs]
     assert reader(built, "ann", own=True).missing == (1,)

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from tests.attacks.vault_mixing import headers, only, outcome, payloads
-from tests.builders import Built, solo, team
+from tests.builders import Built, age_key, solo, team
 from vault import sealing
 from vault.actions import keyring
 from vault.actions.publish import BytesSource
@@ -241,7 +241,7 @@ def test_a_key_that_does_not_yield_the_public_half_in_the_policy_is_refused() ->
         b"",
         f"{built.owner.age_identity}\n".encode(),
     ):
-        mine = recipients.parse_recipient(built.owner.recipient)
+        mine = recipients.parse_recipient(age_key(built.owner))
         built.write(name, recipients.encrypt_bytes(plaintext, [mine], os.urandom))
         code = outcome(built, "churn@prod")
         assert code in {"key-mismatch", "malformed-key"}
@@ -250,7 +250,7 @@ def test_a_key_that_does_not_yield_the_public_half_in_the_policy_is_refused() ->
 def test_a_wrong_copy_before_the_right_one_is_passed_over() -> None:
     built = small()
     name = only(built, "keys/prod/all/1/owner/")
-    mine = recipients.parse_recipient(built.owner.recipient)
+    mine = recipients.parse_recipient(age_key(built.owner))
     wrong = recipients.encrypt_bytes(
         f"{recipients.generate_identity('x25519', os.urandom).encode()}\n".encode(), [mine], os.urandom
     )

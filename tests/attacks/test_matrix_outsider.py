@@ -28,7 +28,7 @@ from tests.attacks.matrix_scenes import (
     withdraws,
 )
 from tests.attacks.vault_mixing import headers, only, revoked, twin
-from tests.builders import PROD, Built, Draws, new_identity, solo
+from tests.builders import PROD, Built, Draws, age_key, new_identity, secret_age_key, solo
 from tests.e2e.team_parts import ONE, TWO, as_, stewarded
 from vault.actions import keyring
 from vault.core import age, layout, limits
@@ -65,7 +65,7 @@ def opens_headers(key_of: Callable[[Built], recipients.Identity]) -> Flow:
 def key_at_hand(built: Built) -> recipients.Identity:
     """Give the key of prod, or what an attacker has in its stead."""
     held = built.identities.get("eve")
-    return built.environment_key("prod") if held is None else recipients.parse_identity(held.age_identity)
+    return built.environment_key("prod") if held is None else recipients.parse_identity(secret_age_key(held))
 
 
 def has_the_key_of_dev(built: Built) -> None:
@@ -92,7 +92,7 @@ def planted_environment_key(built: Built) -> None:
     """Put a well-made copy of a key of Eve's own in the place of server's copies of prod's key."""
     deletes("keys/prod/all/1/server/")(built)
     eve = recipients.generate_identity("x25519", Draws("eve"))
-    to = recipients.parse_recipient(built.identities["server"].recipient)
+    to = recipients.parse_recipient(age_key(built.identities["server"]))
     keyring.wrap_environment_key(built.store, eve, PROD, 1, Principal("server"), to, Draws("x"))
 
 

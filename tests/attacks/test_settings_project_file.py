@@ -1,15 +1,18 @@
 """A project's mvault.toml that comes from a stranger: it decides nothing that matters to safety."""
 
 import os
+import socket
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import vault
 from vault.core import limits, settings_format
-from vault.errors import Malformed
+from vault.errors import Malformed, Refused, Unavailable
 from vault.settings import load_settings
 
 MOST = limits.PROJECT_SETTINGS_BYTES
@@ -170,3 +173,48 @@ def test_any_toml_gives_a_user_file_or_a_refusal(content: dict[str, str]) -> Non
         assert content
     else:
         assert "x" not in content
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "s3://models/team?endpoint=http://127.0.0.1:{port}",
+        "gs://models/team?region=eu&endpoint=http://127.0.0.1:{port}",
+        "az://account/models/team?%65ndpoint=http://127.0.0.1:{port}",
+        "postgresql://models@127.0.0.1:{port}/vault",
+        "postgresql://models@127.0.0.1:{port}/vault?sslmode=disable",
+    ],
+)
+def test_a_stranger_s_project_file_has_no_credentials_sent_to_a_server_of_his(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose server it is the location says itself; until the user trusts it nothing connects to it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        named = location.format(port=server.getsockname()[1])
+        (tmp_path / "mvault.toml").write_text(f'vault = "{named}"\n')
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("MVAULT_CONFIG_DIR", str(tmp_path / "config"))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"):
+            monkeypatch.setenv(name, "a-secret-of-the-user")
+        with pytest.raises((Refused, ValueError)) as refusal:  # a location may break its adapter's rules
+            vault.open()
+        if isinstance(refusal.value, Refused):
+            assert refusal.value.code == "not-trusted"
+            assert "nothing was sent" in refusal.value.message
+            assert unquote(named) in refusal.value.hint
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_the_server_that_a_user_named_himself_is_spoken_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same location from the user's own settings: what fails then is the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MVAULT_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("MVAULT_VAULT", f"postgresql://models@127.0.0.1:{port}/vault")
+    with pytest.raises(Unavailable):
+        vault.open()

@@ -8,7 +8,7 @@ from tests.builders import Built, Draws
 from vault import policyfile
 from vault.actions import checking
 from vault.actions import init as founding
-from vault.actions.checking import Report
+from vault.actions.check_report import Report
 from vault.core import envelope, names, strict_json
 from vault.core.names import Principal
 from vault.core.policy import Policy

@@ -117,6 +117,34 @@ def test_rows_that_come_while_somebody_pages_are_not_mixed_in(index: AuditIndex)
     assert [row.record for row in (*first.rows, *second.rows)] == RECORDS[::-1]
 
 
+def test_rows_are_found_by_the_whole_of_a_text_in_several_fields_newest_first_and_once(
+    tmp_path: Path,
+) -> None:
+    index = AuditIndex(None)
+    records = [loaded(START + number, host=f"web-{number % 3}", subject="web-1") for number in range(1_000)]
+    put(index, ACCESS, records)
+    newest_first = records[::-1]
+    assert [row.record for row in query.holding(index, ("host", "subject"), ("web-1",))] == newest_first
+    asked = ("web-0", "web-2", "nowhere")
+    some = [row.record for row in query.holding(index, ("host", "subject"), asked)]
+    assert some == [record for record in newest_first if record.host != "web-1"]
+    assert list(query.holding(index, ("evidence", "manifest"), ("web-1",))) == []
+    assert list(query.holding(index, ("host",), ("nowhere",))) == []
+    assert len(list(query.holding(index, ("evidence", "manifest"), ("b" * 64,)))) == 1_000
+    index.close()
+
+
+@pytest.mark.parametrize("field", index_schema.NAMED)
+def test_what_is_asked_for_by_its_whole_text_is_looked_up_and_not_searched_for(
+    field: str, index: AuditIndex
+) -> None:
+    index.ready()
+    question = f"SELECT row FROM entries INDEXED BY by_{field} WHERE {field} = 1 ORDER BY time DESC, row DESC"
+    plan = " ".join(str(row[3]) for row in index.rows(f"EXPLAIN QUERY PLAN {question}"))
+    assert f"by_{field} ({field}=?)" in plan
+    assert "TEMP B-TREE" not in plan, "in the order in which they are asked for"
+
+
 def test_following_gives_what_was_indexed_since_even_if_it_tells_an_older_time(index: AuditIndex) -> None:
     mark = query.newest(index)
     assert query.following(index, Filter(), row=mark) == ()

@@ -25,15 +25,6 @@ OPEN = {"record", "written"}  # objects that an example leaves out, or whose key
 
 
 @pytest.fixture
-def recorded(owner: User) -> User:
-    """An owner who has pulled churn@prod twice, the second time over what was there; it is in the log."""
-    assert owner.run("pull", "churn@prod", "out").status == 0
-    assert owner.run("pull", "churn@prod", "out").status == 9
-    assert owner.run("audit", "repair").out.splitlines()[0] == "4"
-    return owner
-
-
-@pytest.fixture
 def reviewer(recorded: User) -> User:
     """Somebody on another machine: a copy of the storage that is read-only, a trust file, no identity."""
     assert recorded.run("trust", "export", "trust.json").status == 0

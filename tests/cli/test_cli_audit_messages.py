@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli_audit import recorded, reviewer
+from tests.cli.test_cli_audit import reviewer
 from tests.cli.typing_user import User
 from vault.actions import reviewing_moments
 
-__all__ = ["recorded", "reviewer"]  # fixtures
+__all__ = ["reviewer"]  # a fixture
 
 NOW = 1_795_435_587  # 2026-11-23T12:06:27Z
 

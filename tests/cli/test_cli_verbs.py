@@ -121,6 +121,8 @@ def test_every_documented_shape_is_tested() -> None:
         "mvault trust",
         "mvault identity import",
         "mvault identity export",
+        "mvault sign",  # test_cli_sign.py
+        "mvault verify",
         "mvault approve",  # test_cli_channels.py
         "mvault withdraw",
         "mvault rollback",

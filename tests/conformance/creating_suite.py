@@ -37,6 +37,8 @@ class CreatingSuite:
     """The promises of `Store.create`."""
 
     in_memory: ClassVar[bool] = False  # objects live on this process's heap
+    large_units: ClassVar[int] = 64  # of 1 MiB, that it has
+    little: ClassVar[int] = 4 * limits.MIB  # what a large object may take, whatever its size; parts are held
 
     @pytest.fixture
     def store(self) -> Store | Iterator[Store]:
@@ -186,18 +188,18 @@ class CreatingSuite:
         buffer = memoryview(bytearray(limits.MIB))
         tracemalloc.start()
         try:
-            with store.create("large", size=64 * limits.MIB) as sink:
-                for _ in range(64):
+            with store.create("large", size=self.large_units * limits.MIB) as sink:
+                for _ in range(self.large_units):
                     sink.write(piece)
             with store.open("large") as source:
-                for unit in range(64):
+                for unit in range(self.large_units):
                     assert source.read_into(unit * limits.MIB, buffer) == limits.MIB
                     assert buffer == piece
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        assert peak < 4 * limits.MIB
-        assert store.stat("large").size == 64 * limits.MIB
+        assert peak < self.little
+        assert store.stat("large").size == self.large_units * limits.MIB
 
 
 def check_race(store: Store, names: list[str], results: dict[str, dict[str, str]]) -> None:

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from random import Random
+from typing import ClassVar
 
 import pytest
 
@@ -76,6 +77,8 @@ PREFIXES = ("", "a", "a-", "a/", "b", "b/", "b/c", "b/d/e/", "models/", "models/
 
 class StoreSuite(CreatingSuite):
     """The promises of `vault.ports.Store`."""
+
+    many_names: ClassVar[int] = 5_040  # fewer where an emulator takes time by their square
 
     # Reading.
 
@@ -164,12 +167,12 @@ class StoreSuite(CreatingSuite):
                 assert found == [name for name in expected if name > after], (prefix, after)
 
     def test_thousands_of_names_are_listed_whole_and_in_pages(self, store: Store) -> None:
-        names = [f"many/{number % 7}/{number:05d}" for number in range(5_040)]
+        names = [f"many/{number % 7}/{number:05d}" for number in range(self.many_names)]
         self.fill(store, names)
         names.sort()
         assert list(store.list("many/")) == names
         assert list(store.list("many/3/")) == [name for name in names if name.startswith("many/3/")]
-        assert list(store.list("", after=names[5_000])) == names[5_001:]
+        assert list(store.list("", after=names[-40])) == names[-39:]
         pages: list[str] = []
         while page := list(islice(store.list("many/", after="".join(pages[-1:])), 999)):
             pages += page

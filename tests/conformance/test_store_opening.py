@@ -6,7 +6,10 @@ import pytest
 
 from tests.conformance.creating_suite import get, put
 from vault.storage.local import LocalStore
+from vault.storage.object_store import ObjectStore
 from vault.storage.opening import open_store
+from vault.storage.s3 import S3Store
+from vault.storage.sql import SqlStore
 
 
 def test_a_path_opens_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,10 +44,26 @@ def test_a_file_url_opens_a_folder(location: str, path: str) -> None:
     assert open_store(location).location == path
 
 
-@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "postgresql", "sqlite", "S3"])
-def test_kinds_of_storage_that_are_planned_are_named_as_such(scheme: str) -> None:
-    with pytest.raises(ValueError, match=r"folders only.*will come with a later release"):
-        open_store(f"{scheme}://bucket/models")
+URLS: dict[str, type] = {
+    "s3://bucket/models": S3Store,
+    "S3://bucket/models": S3Store,
+    "gs://bucket/models": ObjectStore,
+    "az://account/container/models": ObjectStore,
+    "postgresql://anna@db.example.org/models": SqlStore,
+    "sqlite:////srv/models.db": SqlStore,
+}
+
+
+@pytest.mark.parametrize("location", URLS)
+def test_a_url_opens_its_kind_of_store_without_asking_it_anything(location: str) -> None:
+    store = open_store(location)
+    assert isinstance(store, URLS[location])
+    assert open_store(store.location).location == store.location, "it can be opened by what it calls itself"
+
+
+def test_a_password_in_a_url_is_in_no_message_of_the_store() -> None:
+    store = open_store("postgresql://anna:hunter2@db.example.org/models")
+    assert "hunter2" not in store.location
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,31 @@ python -m tests.conformance.worker write LOCATION WRITER         object after ob
 python -m tests.conformance.worker die LOCATION WRITER K PHASE   end by SIGKILL at step K, "before" or "after"
 """
 
+import errno
 import json
 import os
 import signal
 import sys
 from itertools import count
 
+from tests.conformance.fault_folder import Folder, every
 from tests.faults import FaultyStore, Operation
+from vault.core.names import Environment
 from vault.errors import VaultError
 from vault.ports import Store
 from vault.storage import local_draft
+from vault.storage.apart import ApartStore
 from vault.storage.opening import open_store
 
 PIECES = 16
 PIECE = 64 * 1024
 
 NAMED_DRAFTS = "TEST_NAMED_DRAFTS"  # in the environment: do without unnamed files
+# In the environment: let the folder be one of NFS, where every so-many-th answer to LINK is lost. In place
+# of the number, "timeout" gives up every second one.
+NFS = "TEST_NFS"
+
+APART = "TEST_APART"  # in the environment: the location of a store for what is of prod alone
 
 
 def content(name: str, writer: str) -> bytes:
@@ -55,7 +64,12 @@ def main() -> None:
     what, location, writer, *rest = sys.argv[1:]
     if NAMED_DRAFTS in os.environ:
         local_draft._DESCRIPTORS = "/nowhere"  # type: ignore[misc]
+    if NFS in os.environ:
+        lost = os.environ[NFS]
+        Folder(location, lost=every(2, errno.ETIMEDOUT) if lost == "timeout" else every(int(lost))).mount()
     store = open_store(location)
+    if APART in os.environ:
+        store = ApartStore(store, {Environment("prod"): open_store(os.environ[APART])})
     print("ready", flush=True)
     sys.stdin.readline()
     if what == "race":

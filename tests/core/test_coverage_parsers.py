@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import new_identity
+from tests.builders import age_key, new_identity
 from vault.core import (
     ed25519,
     formats,
@@ -65,7 +65,7 @@ def public(**change: Any) -> bytes:
 def test_a_public_identity_is_read_and_refused_where_a_key_is_wrong() -> None:
     assert public_identity.parse(public(), "it").recipient == new_identity("ann").recipient
     for change in (
-        {"age": new_identity("ann").recipient[:-1] + "b"},
+        {"age": age_key(new_identity("ann"))[:-1] + "b"},
         {"age": "x"},
         {"ed25519": "AAAA"},
         {"z": 1},

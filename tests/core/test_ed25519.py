@@ -1,6 +1,7 @@
 """Ed25519 public keys: what is parsed, what is refused, and what a signature is."""
 
 import hashlib
+from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -34,6 +35,26 @@ def test_a_weak_key_is_refused_again_although_keys_are_cached() -> None:
     for _ in range(2):
         with pytest.raises(Refused):
             ed25519.verify(bytes(32), bytes(64), b"")
+
+
+def test_half_of_all_encodings_are_points_of_the_curve_and_only_they_are_keys() -> None:
+    """Compared with Euler's criterion, an independent way to tell squares."""
+    prime = 2**255 - 19
+    d = -121665 * pow(121666, -1, prime) % prime
+    random = Random(25519)
+    points = 0
+    for _ in range(2_000):
+        y = random.randrange(2, prime - 1)
+        quotient = (y * y - 1) * pow(d * y * y + 1, -1, prime) % prime
+        on_curve = pow(quotient, (prime - 1) // 2, prime) == 1
+        points += on_curve
+        raw = y.to_bytes(32, "little")
+        if on_curve:
+            assert ed25519.PublicKey.parse(raw).raw == raw
+        else:
+            with pytest.raises(Malformed, match="not a point of the curve"):
+                ed25519.PublicKey.parse(raw)
+    assert 900 < points < 1_100
 
 
 def test_only_its_own_signature_fits_a_message() -> None:

@@ -273,6 +273,7 @@ def test_an_identity_does_not_leave_the_process_by_accident() -> None:
 
 def test_a_key_for_another_purpose_tells_nothing_of_the_identity() -> None:
     ana = made()
+    assert not isinstance(ana._private, identity_file.Remote)
     seed = ana._private.private_bytes_raw()
     extracted = hmac.digest(bytes(32), seed, "sha256")  # RFC 5869, without salt
     expected = Ed25519PrivateKey.from_private_bytes(hmac.digest(extracted, b"log\x00a\x01", "sha256"))

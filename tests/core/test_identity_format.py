@@ -66,6 +66,7 @@ def test_an_unprotected_file_opens_without_a_passphrase() -> None:
 
 def test_no_secret_stands_readable_in_a_protected_file() -> None:
     readable = FILES[0] + base64.b64decode(json.loads(FILES[0])["secret"])
+    assert SECRETS.age_identity is not None
     assert SECRETS.age_identity.encode() not in readable
     assert SEED not in readable
     assert base64.b64encode(SEED) not in readable

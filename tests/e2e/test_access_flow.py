@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import CONTENT, DEV, PROD, Built, new_identity, team
+from tests.builders import CONTENT, DEV, PROD, Built, age_key, new_identity, secret_age_key, team
 from vault.actions import access, access_rotate, access_sync, checking, draft_files, keyring
 from vault.actions.access import EnvironmentAccess, Reader
 from vault.actions.access_rotate import Rotated
@@ -116,7 +116,7 @@ def test_a_new_reader_reads_old_models_of_every_epoch_after_a_sync() -> None:
     built.promote(ref, who="rex")
     identity = new_identity("web", built.kind, "sync")
     built.identities["web"] = identity
-    digest = keyring.store_recipient(built.store, identity.recipient)
+    digest = keyring.store_recipient(built.store, age_key(identity))
 
     def join(before: Policy) -> Policy:
         server = before.members[Principal("server")]
@@ -178,7 +178,7 @@ def test_again_writes_a_copy_although_one_is_there() -> None:
 @pytest.mark.parametrize("kind", ["x25519", "mlkem768x25519"])
 def test_who_left_opens_nothing_that_is_stored_after_the_rotation_and_loaders_go_on(kind: str) -> None:
     built = released(kind)
-    leaver = built.identities["cat"].age_identity
+    leaver = secret_age_key(built.identities["cat"])
     leaves(built, "cat")
     done = rotate(built)
     assert done.complete
@@ -197,7 +197,7 @@ def test_who_left_opens_nothing_that_is_stored_after_the_rotation_and_loaders_go
     new = [name for name in headers(built, "prod", 2) if "/2/keys/" in name]
     assert len(new) == 2
     assert not any(opens(built, name, leaver) for name in headers(built, "prod", 2))
-    assert opens(built, new[0], built.identities["server"].age_identity)
+    assert opens(built, new[0], secret_age_key(built.identities["server"]))
     assert opens(built, new[0], built.recovery)
     assert whole(built)
 
@@ -206,7 +206,7 @@ def test_a_services_new_key_reads_and_its_old_one_does_not() -> None:
     built = released()
     old = built.identities["server"]
     fresh = new_identity("server", built.kind, "second")
-    digest = keyring.store_recipient(built.store, fresh.recipient)
+    digest = keyring.store_recipient(built.store, age_key(fresh))
 
     def replaced(before: Policy) -> Policy:
         server = before.members[Principal("server")]
@@ -225,7 +225,7 @@ def test_a_services_new_key_reads_and_its_old_one_does_not() -> None:
         built.read("churn@prod", who="server")
     built.identities["server"] = fresh
     assert built.read("churn@prod", who="server") == CONTENT
-    assert not any(opens(built, name, old.age_identity) for name in headers(built, "prod", 2))
+    assert not any(opens(built, name, secret_age_key(old)) for name in headers(built, "prod", 2))
 
 
 def test_whose_keys_are_all_revoked_gets_no_new_key() -> None:
@@ -336,7 +336,7 @@ def test_a_deep_rotation_encrypts_every_payload_anew_and_what_was_signed_stands(
     built.approve(ref, "bob")
     built.promote(ref, who="rex")
     before = dict(built.store.objects)
-    leaver = built.identities["cat"].age_identity
+    leaver = secret_age_key(built.identities["cat"])
     leaves(built, "cat")
     done = rotate(built, deep=True)
     assert done.complete

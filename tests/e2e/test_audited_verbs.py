@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from tests.builders import Built
+from tests.builders import Built, secret_age_key
 from tests.e2e.audit_parts import asking, audited, entries, granting, move
 from tests.log_vaults import logged
 from vault.actions.changing import Changes
@@ -79,6 +79,10 @@ VERBS = {
         lambda vault, built, path: vault.promote("churn:2", env="prod"),
         (("promote", PENDING), ("promote", ALLOWED)),
         logged=True,
+    ),
+    "watch": Verb(
+        lambda vault, built, path: vault.watch("churn@prod", on_change=bool, package=True)(),
+        (("load", PENDING), ("load", ALLOWED)),
     ),
     "load_package": Verb(
         lambda vault, built, path: vault.load_package("churn@prod"), (("load", PENDING), ("load", ALLOWED))
@@ -341,5 +345,12 @@ def test_records_hold_no_keys_no_plaintext_and_no_paths(
     from vault.core import audit_record
 
     text = b"\n".join(audit_record.encode(entry) for entry in entries(built)).decode()
-    forbidden = [str(tmp_path), "hunter2", "swordfish", "do not tell", "AGE-SECRET", built.owner.age_identity]
+    forbidden = [
+        str(tmp_path),
+        "hunter2",
+        "swordfish",
+        "do not tell",
+        "AGE-SECRET",
+        secret_age_key(built.owner),
+    ]
     assert [word for word in forbidden if word in text] == []

@@ -13,6 +13,7 @@ from vault.demo import attacks, log_attacks, main, tampering, train
 from vault.demo.attacks import Attack
 from vault.demo.log_attacks import LogAttack
 from vault.demo.stage import Stage
+from vault.demo.storage import Storage
 from vault.demo.train import Trained
 
 
@@ -176,11 +177,11 @@ def test_bytes_that_are_not_put_back_fail_the_demo_and_the_folder_is_kept_on_req
 ) -> None:
     import vault
 
-    def forget(snapshot: tampering.Snapshot) -> None:
+    def forget(storage: Storage) -> None:
         """Restore nothing."""
 
     only(monkeypatch, attacks.ATTACKS[0])
-    monkeypatch.setattr(tampering.Snapshot, "restore", forget)
+    monkeypatch.setattr(Storage, "restore", forget)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert main.run(keep=True) == 1
     told = capsys.readouterr().out
@@ -196,6 +197,31 @@ def test_bytes_that_are_not_put_back_fail_the_demo_and_the_folder_is_kept_on_req
     monkeypatch.setenv("MVAULT_STATE_DIR", str(folder / "owner" / "state"))
     rows = vault.open(folder / "models").list()
     assert sorted((row.model, row.newest) for row in rows) == [("churn", "2"), ("churn-draft", "1")]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_vault_may_lie_at_any_empty_place_and_is_removed_unless_it_is_kept(
+    keep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only(monkeypatch, attacks.ATTACKS[7])
+    only_on_the_log(monkeypatch, log_attacks.ATTACKS[1])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main.run(location="here", keep=keep) == 0
+    told = capsys.readouterr().out
+    there = [path for path in (tmp_path / "here").rglob("*") if path.is_file()]
+    assert bool(there) is keep
+    assert (f"mvault ls --vault '{tmp_path / 'here'}'" in told) is keep
+
+
+def test_what_lies_at_a_location_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(ValueError, match=r"Something lies at .* already"):
+        main.run(location=str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    with pytest.raises(ValueError, match="not a kind of storage"):
+        main.run(location="gopher://models")
 
 
 def test_without_the_libraries_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,20 @@ import pytest
 
 from tests import builders, logs
 from tests.builders import NOW, Built
+from tests.conformance.unsafe_stores import Overwriting
 from tests.house.source_tree import modules
 from vault import policyfile, settings
-from vault.actions import applying, converting, draft_files, drafting, objects, opening, teaming, withdrawing
+from vault.actions import (
+    applying,
+    converting,
+    draft_files,
+    drafting,
+    objects,
+    opening,
+    probing,
+    teaming,
+    withdrawing,
+)
 from vault.actions.convert_messages import ready
 from vault.actions.loading import LoadedPackage
 from vault.audit.reading import LogReader
@@ -42,9 +53,14 @@ from vault.core.memory_format import Mark, Memory
 from vault.core.names import Digest
 from vault.core.policy import LogHead, Policy
 from vault.errors import CODES, VaultError
+from vault.keys import transit
 from vault.loaders import arrays
 from vault.memory import Pins
 from vault.storage.memory import MemoryStore
+from vault.storage.s3_client import Client
+from vault.storage.s3_errors import Failed
+from vault.storage.s3_location import S3Location
+from vault.storage.s3_reading import read_whole
 
 MANIFEST = "models/churn/@/1/manifest.json"
 
@@ -319,6 +335,7 @@ CAUSES: dict[str, Callable[[], object]] = {
     "decrypt-failed": tampered("/files/", flip),
     "key-mismatch": key_mismatch,
     "access-denied": revoked,
+    "key-service-denied": lambda: transit._read("https://bao/transit/k", "decrypt", 403, b"{}"),
     "not-promoted": lambda: team().read("churn:1", env="prod"),
     "barred": barred,
     "no-audit-record": lambda: environment(audit=True).find("churn:1", env="prod"),
@@ -342,6 +359,7 @@ CAUSES: dict[str, Callable[[], object]] = {
     "heads-expired": unattested,
     "memory-damaged": lambda: memory_format.parse(b"{}", "0" * 64, "it"),
     "not-trusted": not_trusted,
+    "unsafe-store": lambda: probing.survey(Overwriting()),
     "log-inconsistent": cut_off,
     "not-logged": lambda: log_proof.check(replace(proof(), index=1), logs.policy(), logs.PROD_LOG),
     "not-witnessed": lambda: log_proof.check(proof(), logs.policy(), logs.PROD_LOG, witnesses=1),
@@ -351,11 +369,19 @@ CAUSES: dict[str, Callable[[], object]] = {
     "no-usable-key": no_key,
     "unavailable": lambda: objects.read_listed(MemoryStore(), "a", limit=1),
     "storage-full": full,
+    "storage-archived": lambda: read_whole(Archive(S3Location("bucket", "")), "a", "a", 1),
     "storage-denied": lambda: Pins(None).add("memory:", "0" * 64, now=NOW),
     "conflict": conflict,
     "feature-mismatch": features,
     "missing-library": missing_library,
 }
+
+
+class Archive(Client):
+    """A bucket whose objects must be restored before they can be read."""
+
+    def send(self, operation: str, **_: object) -> dict[str, object]:
+        raise Failed("InvalidObjectState", status=403)
 
 
 def test_every_code_has_a_cause() -> None:

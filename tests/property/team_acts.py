@@ -12,7 +12,7 @@ from unittest.mock import patch
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from tests.builders import Built
+from tests.builders import Built, age_key
 from tests.property.team_attacks import Hoard
 from tests.property.team_documents import Denied, Use, Verdict
 from tests.property.team_oracle import Opinion
@@ -196,7 +196,7 @@ class Team(RuleBasedStateMachine):
         sealed = sealing(mine, use.model, expected.version, expected.manifest, expected.publishers)
         who = mine.holder(use.key_id)
         identity = next(one for one in self.built.identities.values() if one.key_id == use.key_id)
-        mark = hashlib.sha256(identity.recipient.encode()).hexdigest()[:16]
+        mark = hashlib.sha256(age_key(identity).encode()).hexdigest()[:16]
         base = f"models/{use.model}/@/{expected.version}"
         return sealed is not None and all(
             self._is_whole(judge, f"{base}/files/{file['id']}")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from tests import builders
-from tests.builders import Built, new_identity
+from tests.builders import Built, age_key, new_identity
 from tests.property.team_documents import Known, Seen
 from vault.actions import keyring
 from vault.core import layout, names
@@ -180,7 +180,7 @@ def new_era(continues: dict[str, ChannelHead] | None) -> Change:
 def replacement(built: Built, who: str, count: int) -> Change:
     """Give somebody a new identity in place of what they have."""
     made = new_identity(who, built.kind, f"{count}")
-    digest = keyring.store_recipient(built.store, made.recipient)
+    digest = keyring.store_recipient(built.store, age_key(made))
     built.identities[who] = made
     key = Key(made.public, Digest(made.key_id), revoked=False, until=None)
     return keys_change(who, revoke=True, new=key, age=Recipient(built.kind, digest))

@@ -17,26 +17,33 @@ KEPT = (
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What one principal, or `recovery`, can read of one environment.
+    """What one principal, `recovery`, or a key of a key service can read of one environment.
 
     `reads` tells whether the policy makes it a reader. `epochs` are those of
     which it has a copy, `missing` those of which a copy is wanted and not there,
     `former` those of which there is a copy for an age key that is not its own now.
+    `through` is what holds the key for a reader without an age key.
     """
 
     environment: Environment
-    who: Principal
-    kind: str  # person, service, recovery, or gone: not in the policy
+    who: str
+    kind: str  # person, service, recovery, kms, transit, or gone: not in the policy
     reads: bool
     epochs: tuple[int, ...]
     missing: tuple[int, ...]
     former: tuple[int, ...]
     garbage: int
+    through: tuple[str, ...] | None = None
 
     @property
     def note(self) -> str:
         """Say in words what is unusual, or nothing."""
         told = []
+        if self.through is not None:
+            held = " or ".join(self.through)
+            told.append(
+                f"has no age key; reads through {held}" if held else "has no age key, so can read nothing"
+            )
         if self.missing:
             told.append(f"lacks epoch {_listed(self.missing)}: mvault access sync")
         if not self.reads and self.former:
@@ -112,24 +119,37 @@ def _environment(
     session: Session, policy: Policy, environment: Environment, own: HeldIdentity | None
 ) -> EnvironmentAccess:
     found = access_plan.copies(session, policy, environment, own=own)
-    by_name: dict[Principal, list[Copy]] = {}
+    rule = policy.environments[environment]
+    by_name: dict[str, list[Copy]] = {}
     for copy in found:
         by_name.setdefault(copy.who, []).append(copy)
-    wanted = {holder.name for holder in access_plan.holders(policy, environment)}
+    wanted: set[str] = {holder.name for holder in access_plan.holders(policy, environment)}
+    wanted |= {service.key for service in rule.key_services}
+    held = tuple(service.key for service in rule.key_services)
+    ageless = (
+        Reader(environment, member.name, member.kind, True, (), (), (), 0, held)
+        for member in access_plan.ageless(policy, environment)
+        if member.name not in by_name
+    )
     return EnvironmentAccess(
         environment,
-        tuple(epoch.number for epoch in policy.environments[environment].epochs),
-        tuple(
-            _reader(policy, environment, who, copies, reads=who in wanted) for who, copies in by_name.items()
+        tuple(epoch.number for epoch in rule.epochs),
+        (
+            *(
+                _reader(policy, environment, who, copies, reads=who in wanted)
+                for who, copies in by_name.items()
+            ),
+            *ageless,
         ),
     )
 
 
-def _reader(
-    policy: Policy, environment: Environment, who: Principal, copies: list[Copy], *, reads: bool
-) -> Reader:
-    member = policy.members.get(who)
+def _reader(policy: Policy, environment: Environment, who: str, copies: list[Copy], *, reads: bool) -> Reader:
+    member = policy.members.get(Principal(who))
     kind = "gone" if member is None else member.kind
+    service = copies[0].service
+    if service is not None:
+        kind = service.kind
     return Reader(
         environment,
         who,

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-from vault.actions import checking, keyring, resolving
+from vault.actions import checking, keyring, objects, resolving
 from vault.actions.reading import find_sealing
 from vault.actions.session import Session
 from vault.core import layout, memory_format
@@ -15,8 +16,10 @@ from vault.core.policy import EnvironmentRule
 from vault.core.stages import Resolved, Sealed, Target, Verified
 from vault.core.trust import Skipped
 from vault.errors import NotFound, NoUsableKey, Refused, Rollback, Unavailable
+from vault.ports import CreatesTogether
 
 THREADS: Final = 8
+_TOGETHER: Final = 64  # versions whose headers are made durable at once
 _PATIENCE: Final = 8  # so many versions may be unreadable before the store itself is taken to be
 
 _T = TypeVar("_T")
@@ -105,8 +108,47 @@ def seal_of(session: Session, resolved: Resolved, place: Place) -> Sealed | Rewr
         return Rewrapped(place, 0, 0, problems=reason)
 
 
-def rewrap(session: Session, resolved: Resolved, place: Place) -> Rewrapped:
-    """Wrap one version's file keys to the newest epoch, those that are not there yet.
+def rewrap(
+    session: Session, resolved: Resolved, todo: Iterator[Place], threads: int
+) -> Iterator["Done[Rewrapped]"]:
+    """Wrap versions' file keys to the newest epoch, those that are not there yet; say what became of each.
+
+    A store that creates objects together is served by one thread: there is no answer to wait for, and
+    more of them would only fight for the interpreter.
+
+    Raises:
+        Unavailable: the store is full, or failed again and again.
+    """
+    if not isinstance(session.store, CreatesTogether):
+        return each(todo, partial(_rewrap_one, session, resolved), threads=threads)
+    return _in_batches(session, each(todo, partial(_wrapped, session, resolved), threads=1))
+
+
+def _rewrap_one(session: Session, resolved: Resolved, place: Place) -> Rewrapped:
+    wrapped = _wrapped(session, resolved, place)
+    objects.create_all(session.store, wrapped.headers)
+    return wrapped.told
+
+
+def _in_batches(session: Session, found: Iterator["Done[_Wrapped]"]) -> Iterator["Done[Rewrapped]"]:
+    while batch := list(islice(found, _TOGETHER)):
+        done = [entry.result for entry in batch if entry.result is not None]
+        objects.create_all(session.store, {name: data for one in done for name, data in one.headers.items()})
+        for entry in batch:
+            told = None if entry.result is None else entry.result.told
+            yield Done(entry.place, told, entry.failure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrapped:
+    """A version's new headers, name → bytes, and what there is to tell of it once they are stored."""
+
+    told: Rewrapped
+    headers: Mapping[str, bytes]
+
+
+def _wrapped(session: Session, resolved: Resolved, place: Place) -> _Wrapped:
+    """Wrap one version's file keys that have no header for the newest epoch yet.
 
     A header counts as there when it opens and yields the key that was signed
     for; to who does not hold the newest key, when it is named after its content.
@@ -119,21 +161,22 @@ def rewrap(session: Session, resolved: Resolved, place: Place) -> Rewrapped:
     older = replace(rule, epochs=rule.epochs[:-1])
     sealed = seal_of(session, resolved, place)
     if isinstance(sealed, Rewrapped):
-        return sealed
+        return _Wrapped(sealed, {})
     record = sealed.sealing
     there = keyring.search_file_keys(session, record, newest, record.files, place.listed)
     have = there.seen if isinstance(there.locked, NoUsableKey) else frozenset(there.found)
     lacking = [file for file in record.files if file.file_id not in have]
     search = keyring.search_file_keys(session, record, older, lacking, place.listed)
     problems = []
+    headers = []
     for file in lacking:
         key = search.found.get(file.file_id)
         if key is None:
             reason = search.locked or keyring.missing_key(search, record, rule, file)
             problems.append(Skipped(f"{place.subject} {file.path}", reason.message, reason.code))
             continue
-        keyring.wrap_file_key(session, place.model, place.version, file.file_id, key, rule)
-    return Rewrapped(place, len(lacking) - len(problems), len(have), tuple(problems))
+        headers.append(keyring.header_for(session, place.model, place.version, file.file_id, key, rule))
+    return _Wrapped(Rewrapped(place, len(headers), len(have), tuple(problems)), dict(headers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from itertools import islice
 
 from vault.actions import keyring, objects
 from vault.actions.session import HeldIdentity, Session
-from vault.core import age, envelope, layout, limits, names
+from vault.core import age, envelope, key_services, layout, limits, names
 from vault.core import policy as policies
+from vault.core.key_services import KeyServiceId
 from vault.core.names import Environment, Principal
 from vault.core.policy import EnvironmentRule, Epoch, Member, Policy
 from vault.core.policy import Recipient as RecipientId
@@ -35,15 +36,17 @@ class Copy:
     `state` is `present`, `missing`, or `surplus`: it is there for somebody who is
     no reader by this policy. `recipient` is the first 16 hex digits of the
     recipient's digest. `garbage` counts objects under its name that are no copy.
-    That a copy for somebody else really opens, only they can tell.
+    That a copy for somebody else really opens, only they can tell. Of a copy that
+    a key service wrapped `service` is the key there, and `who` its name.
     """
 
     environment: Environment
     epoch: int
-    who: Principal
+    who: str
     recipient: str
     state: str
     garbage: int = 0
+    service: KeyServiceId | None = None
 
 
 def rule_of(policy: Policy, environment: Environment) -> EnvironmentRule:
@@ -72,6 +75,12 @@ def holders(policy: Policy, environment: Environment) -> tuple[Holder, ...]:
     return (*people, *(Holder(layout.RECOVERY, recipient) for recipient in policy.recovery))
 
 
+def ageless(policy: Policy, environment: Environment) -> tuple[Member, ...]:
+    """List the readers of an environment to whom nothing can be wrapped: they have no age key."""
+    found = policies.readers(policy, environment)
+    return tuple(member for member in found if _counts(member) and not member.recipients)
+
+
 def _counts(member: Member) -> bool:
     """Tell whether any key of a principal still counts; without one it can do nothing, nor read."""
     return any(not key.revoked and key.until is None for key in member.keys)
@@ -97,7 +106,9 @@ def _copies(
     session: Session, policy: Policy, entry: EnvironmentRule, epoch: Epoch, own: HeldIdentity | None
 ) -> Iterator[Copy]:
     stored = _stored(session, entry.name, epoch.number)
-    mine = None if own is None else keyring.recipient_digest(own.recipient)
+    mine = None
+    if own is not None and own.recipient is not None:
+        mine = keyring.recipient_digest(own.recipient)
     for holder in holders(policy, entry.name):
         place = (holder.name, holder.recipient.digest[:16])
         test = _Test(session, epoch.recipient, own if holder.recipient.digest == mine else None)
@@ -107,6 +118,38 @@ def _copies(
         genuine, garbage = _Test(session, epoch.recipient, None).count(found)
         if genuine:
             yield Copy(entry.name, epoch.number, who, recipient, SURPLUS, garbage)
+    yield from _service_copies(session, entry, epoch.number)
+
+
+def _service_copies(session: Session, entry: EnvironmentRule, epoch: int) -> Iterator[Copy]:
+    """List the copies that key services hold: those of the policy first, then those of others."""
+    folder = layout.service_keys(entry.name, epoch)
+    genuine: dict[KeyServiceId, int] = dict.fromkeys(entry.key_services, 0)
+    garbage: dict[str, int] = {}
+    for name in islice(session.store.list(folder), limits.LISTED_NAMES):
+        leaf = name.removeprefix(folder)
+        if not layout.is_service_copy(leaf):
+            continue
+        service = _service_of(session, name, leaf[:16])
+        if service is None:
+            garbage[leaf[:16]] = garbage.get(leaf[:16], 0) + 1
+        elif service in genuine or len(genuine) < limits.KEY_NAMES:
+            genuine[service] = genuine.get(service, 0) + 1
+    for service, count in genuine.items():
+        state = SURPLUS if service not in entry.key_services else PRESENT if count else MISSING
+        place = service.digest[:16]
+        yield Copy(entry.name, epoch, service.key, place, state, garbage.get(place, 0), service)
+
+
+def _service_of(session: Session, name: str, recipient: str) -> KeyServiceId | None:
+    """Tell for which key of a service an object is a copy, by content and name; None if it is none."""
+    try:
+        data = objects.read_listed(session.store, name, limit=limits.WRAPPED_KEY_BYTES)
+        service, _ = key_services.parse_wrapped(data, name)
+    except Refused:
+        return None
+    fits = layout.fits_content(name, envelope.digest(data)) and service.digest.startswith(recipient)
+    return service if fits else None
 
 
 def _stored(session: Session, environment: Environment, epoch: int) -> dict[tuple[Principal, str], list[str]]:
@@ -159,6 +202,8 @@ class _Test:
         return any(stanza.arguments[0] in STANZAS for stanza in header.stanzas)
 
     def _opens(self, own: HeldIdentity, data: bytes) -> bool:
+        if own.age_identity is None:
+            return False
         try:
             line = recipients.decrypt_bytes(
                 data, [recipients.parse_identity(own.age_identity)], limit=limits.RECIPIENT_CHARS

@@ -5,7 +5,7 @@ records. A crash between any two leaves either an epoch that nobody knows of, or
 one whose older epochs still open what is not done yet.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,11 @@ from vault.actions import (
     ballots,
     draft_files,
     drafting,
+    key_services,
     keyring,
     logged,
 )
-from vault.actions.access_headers import Done, Rewrapped
+from vault.actions.access_headers import Done, Place, Rewrapped
 from vault.actions.access_sync import Synced
 from vault.actions.applying import Standing
 from vault.actions.draft_files import Draft
@@ -130,7 +131,8 @@ def _rotate(
     base = drafting.base_of(session)
     rule = access_plan.rule_of(base.policy, environment)
     direct = may_apply_alone(session, base)
-    todo = plan(session, base, rule, deep=deep, resume=resume)
+    places = list(access_headers.places(session, rule))
+    todo = plan(session, base, rule, places, deep=deep, resume=resume)
     draft, folder = place
     if todo.begins and not direct and draft is None and not dry_run:
         if folder is None:
@@ -150,11 +152,13 @@ def _rotate(
             made = ballots.signed(session, [begin(session, base, rule)])
             draft_files.write_new(draft, made.drafts[0])
             return Rotated(todo, draft, None, 0, 0, 0, standing=applying.standings(made)[0])
-    return _carry_on(session, todo, threads)
+    return _carry_on(session, todo, places, threads)
 
 
-def plan(session: Session, base: Trust, rule: EnvironmentRule, *, deep: bool, resume: bool) -> RotationPlan:
-    """Count what a rotation would do, by names in storage and, with `deep`, by sealing records.
+def plan(
+    session: Session, base: Trust, rule: EnvironmentRule, places: Sequence[Place], *, deep: bool, resume: bool
+) -> RotationPlan:
+    """Count what a rotation would do at places, by names in storage and, with `deep`, by sealing records.
 
     Raises:
         NotFound: the environment has no key.
@@ -167,7 +171,7 @@ def plan(session: Session, base: Trust, rule: EnvironmentRule, *, deep: bool, re
     versions = headers = size = 0
     resolved = session.resolve(rule.name)
     since = access_reseal.began(session, rule.name) if deep and resume else None
-    for place in access_headers.places(session, rule):
+    for place in places:
         count = place.headers if resume and not deep else place.files
         if deep:
             sealed = access_headers.seal_of(session, resolved, place)
@@ -183,7 +187,7 @@ def plan(session: Session, base: Trust, rule: EnvironmentRule, *, deep: bool, re
         begins=not resume,
         deep=deep,
         signatures=base.root.root.threshold,
-        copies=0 if resume else len(people),
+        copies=0 if resume else len(people) + len(rule.key_services),
         readers=tuple(dict.fromkeys(str(holder.name) for holder in people)),
         versions=versions,
         headers=headers,
@@ -205,7 +209,9 @@ def begin(session: Session, base: Trust, rule: EnvironmentRule) -> Draft:
     write to the storage could have put one there that they know.
 
     Raises:
-        NotFound, Refused, Unavailable: somebody's public age key cannot be had; nothing was stored.
+        NotFound, Refused, Unavailable: somebody's public age key cannot be had, or a key service does not
+            wrap the key; nothing was stored.
+        NoUsableKey, MissingLibrary: a key service cannot be asked from here.
         Conflict: the environment has had all the epochs that there may be.
     """
     number = keyring.newest_epoch(rule) + 1
@@ -216,6 +222,7 @@ def begin(session: Session, base: Trust, rule: EnvironmentRule) -> Draft:
     private = recipients.generate_identity(
         keyring.recipient(session, rule.epochs[-1].recipient).kind, session.random
     )
+    held = key_services.wrap_new(session, rule, number, private.encode())
     public = private.recipient()
     digest = keyring.store_recipient(session.store, public.encode())
     for done, (holder, recipient) in enumerate(zip(people, to, strict=True)):
@@ -223,6 +230,8 @@ def begin(session: Session, base: Trust, rule: EnvironmentRule) -> Draft:
             session.store, private, rule.name, number, holder.name, recipient, session.random
         )
         session.progress(done + 1, len(people), "copies of the new key")
+    for service, copy in held:
+        key_services.store_copy(session.store, service, rule.name, number, copy)
     epochs = (*rule.epochs, Epoch(number, RecipientId(public.kind, digest)))
     environments = {**base.policy.environments, rule.name: replace(rule, epochs=epochs)}
     return drafting.next_policy(session, base, replace(base.policy, environments=environments))
@@ -254,7 +263,7 @@ def apply(session: Session, draft: Draft) -> None:
 # --- what follows the policy ---
 
 
-def _carry_on(session: Session, todo: RotationPlan, threads: int) -> Rotated:
+def _carry_on(session: Session, todo: RotationPlan, places: Sequence[Place], threads: int) -> Rotated:
     resolved = session.resolve(todo.environment)
     copies = access_sync.write(session, access_sync.plan(session, todo.environment))
     versions = written = already = 0
@@ -262,7 +271,7 @@ def _carry_on(session: Session, todo: RotationPlan, threads: int) -> Rotated:
     skipped: list[Skipped] = []
     if len(resolved.rule.epochs) > 1:
         _unlock(session, resolved.rule)
-        for done, entry in enumerate(_work(session, resolved, todo, threads), start=1):
+        for done, entry in enumerate(_work(session, resolved, todo, places, threads), start=1):
             session.progress(min(done, todo.versions), todo.versions, f"keys for {todo.environment}")
             if entry.failure is not None:
                 problems.append(Skipped(entry.place.subject, entry.failure.message, entry.failure.code))
@@ -295,14 +304,13 @@ def _unlock(session: Session, rule: EnvironmentRule) -> None:
 
 
 def _work(
-    session: Session, resolved: Resolved, todo: RotationPlan, threads: int
+    session: Session, resolved: Resolved, todo: RotationPlan, places: Sequence[Place], threads: int
 ) -> Iterator[Done[Rewrapped]]:
-    places = access_headers.places(session, resolved.rule)
     if not todo.deep:
-        return access_headers.each(places, partial(access_headers.rewrap, session, resolved), threads=threads)
+        return access_headers.rewrap(session, resolved, iter(places), threads)
     everywhere = {name: session.resolve(name) for name in resolved.context.policy.environments}
     since = access_reseal.began(session, todo.environment)
     # One version after the other: each payload is sealed by all cores.
     return access_headers.each(
-        places, partial(access_reseal.reseal, session, everywhere, since, resolved.rule), threads=1
+        iter(places), partial(access_reseal.reseal, session, everywhere, since, resolved.rule), threads=1
     )

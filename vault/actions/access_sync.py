@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from vault.actions import access_plan, auditing, keyring, logged
+from vault.actions import access_plan, auditing, key_services, keyring, logged
 from vault.actions.access_plan import MISSING, PRESENT, Copy, Holder
 from vault.actions.session import Session
 from vault.core.names import Environment, Principal
 from vault.core.policy import Policy
 from vault.core.trust import Skipped
-from vault.errors import NotFound, NoUsableKey, Refused
+from vault.errors import MissingLibrary, NotFound, NoUsableKey, Refused, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,11 @@ class Synced:
         return len(self.written) == len(self.plan.writes)
 
 
-def plan(
-    session: Session, environment: Environment | None = None, *, again: Iterable[Principal] = ()
-) -> SyncPlan:
+def plan(session: Session, environment: Environment | None = None, *, again: Iterable[str] = ()) -> SyncPlan:
     """List the copies that are missing, in every epoch of the policy: who reads now reads old models too.
 
-    The principals in `again` get new copies even where some are, which may be
-    a stranger's: only they can tell that theirs do not open.
+    The principals, and keys of services, in `again` get new copies even where some
+    are, which may be a stranger's: only they can tell that theirs do not open.
 
     Raises:
         NotFound: there is no such environment.
@@ -50,7 +48,10 @@ def plan(
     """
     policy = session.trust().policy
     anew = frozenset(again)
-    known = {holder.name for name in policy.environments for holder in access_plan.holders(policy, name)}
+    known: set[str] = {
+        holder.name for name in policy.environments for holder in access_plan.holders(policy, name)
+    }
+    known |= {service.key for rule in policy.environments.values() for service in rule.key_services}
     if anew - known:
         raise ValueError(f"{', '.join(sorted(anew - known))}: no reader is called that.")
     found = [
@@ -67,7 +68,7 @@ def sync(
     session: Session,
     environment: Environment | None = None,
     *,
-    again: Iterable[Principal] = (),
+    again: Iterable[str] = (),
     dry_run: bool = False,
     planned: Callable[[SyncPlan], None] | None = None,
 ) -> Synced:
@@ -110,13 +111,24 @@ def write(session: Session, todo: SyncPlan) -> Synced:
         except Refused as refusal:
             problems.append(Skipped(f"{copy.environment} epoch {copy.epoch}", refusal.message, refusal.code))
             continue
+        if copy.service is not None:
+            try:
+                data = key_services.wrap(
+                    session, copy.service, copy.environment, copy.epoch, private.encode()
+                )
+            except (Refused, NoUsableKey, Unavailable, MissingLibrary) as error:  # it stops no other copy
+                problems.append(Skipped(copy.who, str(error), error.code))
+                continue
+            key_services.store_copy(session.store, copy.service, copy.environment, copy.epoch, data)
+            written.append(copy)
+            continue
         try:
             to = access_plan.recipient_of(session, _holder(policy, copy))
         except (NotFound, Refused) as error:
             problems.append(Skipped(copy.who, error.message, error.code))
             continue
         keyring.wrap_environment_key(
-            session.store, private, copy.environment, copy.epoch, copy.who, to, session.random
+            session.store, private, copy.environment, copy.epoch, Principal(copy.who), to, session.random
         )
         written.append(copy)
     if written:

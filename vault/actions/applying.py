@@ -35,8 +35,8 @@ class Applied:
 
     `granted` are the wrapped copies of environment keys that were made for new
     readers; `waiting` those that somebody else must make who holds the key.
-    `left` are environments and people who may read there no longer. `stopped`
-    and `lifted` are what was accepted to stop, and to come back.
+    `left` are environments and who may read there no longer, key services too.
+    `stopped` and `lifted` are what was accepted to stop, and to come back.
     """
 
     policy: int | None
@@ -44,9 +44,9 @@ class Applied:
     already: bool
     stopped: tuple[Stop, ...]
     lifted: tuple[Lifted, ...]
-    granted: tuple[tuple[Environment, Principal], ...]
-    waiting: tuple[tuple[Environment, Principal], ...]
-    left: tuple[tuple[Environment, Principal], ...]
+    granted: tuple[tuple[Environment, str], ...]
+    waiting: tuple[tuple[Environment, str], ...]
+    left: tuple[tuple[Environment, str], ...]
 
 
 def apply(
@@ -271,7 +271,7 @@ def found_vault(store: Store, drafts: Sequence[Draft]) -> Ballot:
 
 # --- readers ---
 
-Granted = tuple[tuple[Environment, Principal], ...]
+Granted = tuple[tuple[Environment, str], ...]
 
 
 def grant(session: Session) -> tuple[Granted, Granted]:
@@ -288,19 +288,20 @@ def grant(session: Session) -> tuple[Granted, Granted]:
     return tuple(written), tuple(entry for entry in wanted if entry not in written)
 
 
-def _left(before: Policy, after: Policy) -> tuple[tuple[Environment, Principal], ...]:
+def _left(before: Policy, after: Policy) -> Granted:
     """List who could read somewhere and may no longer: they may have kept what they could read."""
     found = []
     for environment in before.environments:
         now = {} if environment not in after.environments else _readers(after, environment)
-        for name, theirs in _readers(before, environment).items():
-            if not set(theirs) <= set(now.get(name, ())):
-                found.append((environment, name))
+        had = _readers(before, environment).items()
+        found += [(environment, name) for name, keys in had if name not in now or set(keys) - set(now[name])]
     return tuple(found)
 
 
-def _readers(document: Policy, environment: Environment) -> dict[Principal, tuple[policy.Recipient, ...]]:
-    return {member.name: member.recipients for member in policy.readers(document, environment)}
+def _readers(document: Policy, environment: Environment) -> dict[str, tuple[object, ...]]:
+    services = document.environments[environment].key_services
+    people = policy.readers(document, environment)
+    return {service.key: () for service in services} | {who.name: who.recipients for who in people}
 
 
 # --- status ---

@@ -1,10 +1,16 @@
 """Check what is stored: signatures, places and ciphertext without any key; plaintext with `data`."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Final
 
 from vault import sealing
-from vault.actions import objects, resolving
+from vault.actions import carrying, check_journal, check_report, objects, resolving
+from vault.actions.check_journal import CheckJournal
+from vault.actions.check_memory import GatheringMemory
+from vault.actions.check_report import Finding, Report
 from vault.actions.reading import Package, judged
 from vault.actions.session import Session
 from vault.core import admission, ciphertext_tree, layout, limits, memory_format, names
@@ -14,72 +20,111 @@ from vault.core.names import Digest, Environment, Model, Reference, Version
 from vault.core.records import SealingRecord
 from vault.core.stages import Target, Verified
 from vault.core.trust import Skipped
-from vault.errors import Expired, NotFound, Refused, VaultError
+from vault.errors import Expired, NotFound, Refused, Unavailable, VaultError
+
+Look = Callable[["_Checker"], None]
+
+_PATIENCE: Final = 8  # so many in a row may not be readable before the store itself is taken to be
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: `level` is `ok`, `skipped` (a stranger's, treated as absent) or `bad`."""
-
-    level: str
-    subject: str
-    message: str
-    code: str = ""
-
-
-@dataclass(slots=True)
-class Report:
-    """What a check saw. `whole` is true when nothing is bad; skipped objects do no harm but are told."""
-
-    findings: list[Finding] = field(default_factory=list)
-    versions: int = 0
-    files: int = 0
-    bytes: int = 0
-
-    @property
-    def whole(self) -> bool:
-        """Tell whether everything that counts verified."""
-        return not any(entry.level == "bad" for entry in self.findings)
-
-    def ok(self, subject: str, message: str) -> None:
-        """Note something that verified."""
-        self.findings.append(Finding("ok", subject, message))
-
-    def bad(self, error: VaultError, subject: str) -> None:
-        """Note something that counts and did not verify."""
-        self.findings.append(Finding("bad", subject, error.message, error.code))
-
-    def skip(self, skipped: Iterable[Skipped]) -> None:
-        """Note what is treated as absent."""
-        self.findings.extend(Finding("skipped", entry.name, entry.reason, entry.code) for entry in skipped)
-
-
-def check(session: Session, reference: Reference | None, *, data: bool) -> Report:
+def check(
+    session: Session,
+    reference: Reference | None,
+    *,
+    data: bool,
+    resume: bool = False,
+    state: Path | None = None,
+) -> Report:
     """Check one version, or the whole vault; with `data` every file is decrypted and compared too.
 
+    What was looked at of a whole vault is kept in the folder `state` until all of it has been read;
+    `resume` goes on where one was stopped, under the same policy and with the same `data`.
+
     Raises:
-        Refused, NotFound, Unavailable: the trust documents themselves do not verify.
+        Refused, NotFound: the trust documents themselves do not verify.
+        Unavailable: they cannot be read; or nothing can any more, of a whole vault.
     """
     report = Report()
     trust = session.trust()
     report.skip(session.trust_skipped())
     report.ok("trust", f"root {trust.root.root.version} and policy {trust.policy.version} are in force")
-    checker = _Checker(session, report, data=data)
     if reference is not None:
-        checker.reference(reference)
+        _Checker(session, report, data=data).reference(reference)
         return report
-    for rule in trust.policy.environments.values():
+    what = {"vault": session.pin, "policy": trust.policy_id.digest, "data": data, "as": session.environment}
+    kept = check_journal.place(state, session.pin)
+    journal = check_journal.CheckJournal(kept, what, resume=resume, now=session.clock())
+    report.since = journal.began
+    gathered = GatheringMemory(session.memory, session.pin)
+    ended = False
+    try:
+        try:
+            _everything(replace(session, memory=gathered), report, journal, data=data)
+        finally:
+            gathered.flush()
+        ended = not report.unread
+    finally:
+        journal.end(whole=ended)
+    return report
+
+
+def _everything(session: Session, report: Report, journal: CheckJournal, *, data: bool) -> None:
+    for rule in session.trust().policy.environments.values():
         if rule.require.fresh is not None:
-            checker.heads(rule.name)
+            _Checker(session, report, data=data).heads(rule.name)
     listed = [
         (model, version) for model in models(session) for version in resolving.version_names(session, model)
     ]
     known_versions, known_channels = _remembered(session)
-    for model, version in dict.fromkeys([*listed, *known_versions]):
-        checker.version(model, version)
-    for where in dict.fromkeys([*all_channels(session), *known_channels]):
-        checker.channel(where)
-    return report
+    versions = list(dict.fromkeys([*listed, *known_versions]))
+    channels = list(dict.fromkeys([*all_channels(session), *known_channels]))
+    todo: list[tuple[str, Look]] = [
+        *((f"{model}:{version}", partial(_version, model, version)) for model, version in versions),
+        *((str(where), partial(_channel, where)) for where in channels),
+    ]
+    silent = 0
+    for done, (name, look) in enumerate(todo, start=1):
+        session.progress(done, len(todo), "versions and channels")
+        found = _item(report, journal, name, partial(_looked, session, look, data=data))
+        unanswered = [entry for entry in found.findings if entry.code == Unavailable.default_code]
+        silent = silent + 1 if unanswered else 0
+        if silent == _PATIENCE:
+            raise Unavailable(
+                f"The store does not answer: {unanswered[0].message}",
+                subject=name,
+                hint="Once it does: mvault check --all --continue",
+            )
+    for copy in carrying.differences(session):
+        level = "skipped" if copy.harmless else "bad"
+        report.findings.append(Finding(level, copy.name, copy.reason, copy.code))
+
+
+def _item(report: Report, journal: CheckJournal, name: str, look: Callable[[], Report]) -> Report:
+    """Look at one version or channel, unless that was done; what could not be read is looked at again."""
+    earlier = journal.done.get(name)
+    found = None if earlier is None else check_report.reported(earlier)
+    if found is not None:
+        report.earlier += 1
+    else:
+        found = look()
+        if not found.unread:
+            journal.add(name, check_report.kept(found))
+    report.add(found)
+    return found
+
+
+def _looked(session: Session, look: "Look", *, data: bool) -> Report:
+    found = Report()
+    look(_Checker(session, found, data=data))
+    return found
+
+
+def _version(model: Model, version: Version, checker: "_Checker") -> None:
+    checker.version(model, version)
+
+
+def _channel(where: Channel, checker: "_Checker") -> None:
+    checker.channel(where)
 
 
 def _remembered(session: Session) -> tuple[list[tuple[Model, Version]], list[Channel]]:
@@ -97,9 +142,9 @@ def _remembered(session: Session) -> tuple[list[tuple[Model, Version]], list[Cha
     return versions, channels
 
 
-def models(session: Session) -> Iterator[Model]:
-    """List the models that the store has folders for, in order."""
-    yield from _models(session, "", 0)
+def models(session: Session, below: str = "") -> Iterator[Model]:
+    """List the models that the store has folders for, in order; `below` narrows to one and those under it."""
+    yield from _models(session, f"{below}/" if below else "", below.count("/") + 1 if below else 0)
 
 
 def _models(session: Session, below: str, depth: int) -> Iterator[Model]:
@@ -117,15 +162,16 @@ def _models(session: Session, below: str, depth: int) -> Iterator[Model]:
             yield from _models(session, below + name, depth + 1)
 
 
-def all_channels(session: Session) -> Iterator[Channel]:
-    """List the channels that the store has folders for in the policy's environments."""
+def all_channels(session: Session, of: Sequence[Model] | None = None) -> Iterator[Channel]:
+    """List the channels of all models, or `of`, that the store has folders for in the environments."""
+    listed = [*models(session)] if of is None else of
     for environment in session.trust().policy.environments:
         for name in session.store.list_folders(f"channels/{environment}/"):
             try:
                 slot = names.slot(name.removesuffix("/"))
             except Refused:
                 continue
-            for model in models(session):
+            for model in listed:
                 folder = layout.channel(environment, slot, model)
                 if objects.numbers(session.store, folder):
                     yield Channel(environment, slot, model)

@@ -106,9 +106,12 @@ def compile_source(
             epochs = (Epoch(_free_epoch(store, name), recipient_id(private[name].recipient().encode())),)
         else:
             epochs = before.environments[name].epochs
-        environments[name] = EnvironmentRule(name, epochs, entry.formats, entry.require, entry.hashed)
+        environments[name] = EnvironmentRule(
+            name, epochs, entry.formats, entry.require, entry.hashed, entry.key_services
+        )
     public = [secret.recipient().encode() for secret in private.values()]
-    public += [joining.recipient for name in members for joining in keys.get(name, ())]
+    joined = [joining.recipient for name in members for joining in keys.get(name, ())]
+    public += [text for text in joined if text is not None]
     return Compiled(members, environments, private, tuple(dict.fromkeys(public)))
 
 
@@ -165,15 +168,18 @@ def _member(
 ) -> Member:
     keys, theirs, loose = _known(before)
     for joining in joined:
+        public = ed25519.PublicKey.parse(joining.public)
+        key_id = Digest(public.key_id)
+        keys.setdefault(key_id, Key(public.raw, key_id, revoked=False, until=None))
+        if joining.recipient is None:
+            theirs.pop(key_id, None)
+            continue
         recipient = recipient_id(joining.recipient)
         if recipient.kind != kind:
             raise ValueError(
                 f"The age key of {name} is {recipient.kind}, the vault's are {kind}: "
                 "one kind is used throughout."
             )
-        public = ed25519.PublicKey.parse(joining.public)
-        key_id = Digest(public.key_id)
-        keys.setdefault(key_id, Key(public.raw, key_id, revoked=False, until=None))
         theirs[key_id] = recipient
     for prefix in described.revoked:
         key_id = _one_key(name, prefix, keys)
@@ -185,6 +191,12 @@ def _member(
     gone = {recipient for key_id, recipient in theirs.items() if key_id not in counting}
     mine = [theirs[key_id] for key_id in counting if key_id in theirs]
     mine += [recipient for recipient in loose if recipient not in gone]
+    ageless = any(joining.recipient is None for joining in joined)
+    if joined and mine and (ageless or (not loose and not set(counting) <= set(theirs))):
+        raise ValueError(
+            f"Some keys of {name} would have an age key beside them and some none, so that nobody could tell "
+            "which age key goes with which. Let all of them have one, or none."
+        )
     return Member(
         name=name,
         kind=described.kind,

@@ -1,17 +1,19 @@
 """Look whether everything is as a load needs it: store, clock, memory, trust, identity, expiry, keys.
 
-Nothing is changed but this client's memory, as by any reader, and nothing is
-deserialized. A passphrase is asked for only where its source is configured.
+Nothing is changed but this client's memory, as by any reader, and what the probe
+of the store writes and deletes; nothing is deserialized. A passphrase is asked
+for only where its source is configured.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vault.actions import keyring, loading, opening, resolving
+from vault.actions import doctor_store, keyring, loading, opening, resolving
 from vault.actions.checking import all_channels
+from vault.actions.doctor_findings import ERROR, OK, WARNING, Finding, guarded, wrong
 from vault.actions.libraries import installed
 from vault.actions.session import Session
 from vault.core import expiry, heads, names, policy
@@ -23,20 +25,7 @@ from vault.errors import NoUsableKey, Refused, VaultError
 from vault.keys import identity_file
 from vault.settings import PassphraseSettings, Settings
 
-OK, WARNING, ERROR = "ok", "warning", "error"
 _CHANNELS = 200  # whose newest record is asked for its date
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at, and what to do about it; `status` is the exit status of an error."""
-
-    level: str
-    subject: str
-    message: str
-    hint: str = ""
-    code: str = ""
-    status: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +45,21 @@ class Diagnosis:
         return next((entry.status for entry in self.findings if entry.level == ERROR), 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked at beside the rest: `as_loader`, a reference to take through every check of a load.
+
+    `write` says whether to try what the store honours: True always, False never, None if this identity
+    may write and what is written can be deleted. `large` tries a large object too.
+    """
+
+    as_loader: Reference | None = None
+    write: bool | None = None
+    large: bool = False
+
+
 def diagnose(
-    found: Settings, *, allow: Allowance, environment: Environment, as_loader: Reference | None = None
+    found: Settings, *, allow: Allowance, environment: Environment, wanted: Wanted | None = None
 ) -> Diagnosis:
     """Examine a vault that may not even open; what stops everything else is the last finding.
 
@@ -68,54 +70,49 @@ def diagnose(
     try:
         session = opening.open_session(found, store, allow=allow, environment=environment)
     except VaultError as error:
-        return Diagnosis((_wrong("vault", error),))
-    return examine(session, found, as_loader=as_loader)
+        return Diagnosis((wrong("vault", error),))
+    return examine(session, found, wanted)
 
 
-def examine(session: Session, found: Settings, *, as_loader: Reference | None = None) -> Diagnosis:
-    """Examine an opened vault; `as_loader` is a reference to take through every check of a load."""
-    return Diagnosis(tuple(_Examination(session, found, as_loader).run()))
-
-
-def _wrong(subject: str, error: VaultError) -> Finding:
-    return Finding(ERROR, subject, error.message, error.hint, error.code, error.exit_status)
+def examine(session: Session, found: Settings, wanted: Wanted | None = None) -> Diagnosis:
+    """Examine an opened vault."""
+    return Diagnosis(tuple(_Examination(session, found, wanted or Wanted()).run()))
 
 
 class _Examination:
-    def __init__(self, session: Session, found: Settings, as_loader: Reference | None) -> None:
+    def __init__(self, session: Session, found: Settings, wanted: Wanted) -> None:
         self._session = session
         self._settings = found
-        self._reference = as_loader
+        self._wanted = wanted
 
     def run(self) -> Iterator[Finding]:
         """Look at one thing after another; without trust documents there is nothing more to look at."""
         yield Finding(OK, "vault", f"{self._session.store.location} is trusted here")
-        yield Finding(
-            OK,
-            "store",
-            "It can be read. Whether you may write to it was not tried: a look leaves nothing behind",
-        )
-        yield from self._guarded("memory", self._memory)
+        store = self._session.store
+        yield from guarded("store", partial(doctor_store.reads, store))
+        yield from guarded("memory", self._memory)
         broken = False
-        for finding in self._guarded("trust", self._trust):
+        for finding in guarded("trust", self._trust):
             broken = broken or finding.level == ERROR
             yield finding
         if broken:
             return
+        wanted = self._wanted
+        probe = partial(doctor_store.writes, self._session, self._settings)
+        yield from guarded("probe", partial(probe, asked=wanted.write, large=wanted.large))
         for rule in self._session.trust().policy.environments.values():
-            yield from self._guarded(rule.name, partial(self._environment, rule))
-        yield from self._guarded("clock", self._clock)
-        yield from self._guarded("identity", self._identity)
+            yield from guarded(rule.name, partial(self._environment, rule))
+        yield from guarded("clock", self._clock)
+        yield from guarded("clock", partial(doctor_store.clock, store, self._session.clock()))
+        yield from guarded("identity", self._identity)
+        yield from guarded("permissions", partial(doctor_store.identity_mode, self._settings))
+        yield from guarded("mount", partial(doctor_store.folders, store))
+        yield from guarded("space", partial(doctor_store.space, store))
+        yield from guarded("versions", partial(doctor_store.versions, store))
         yield from self._libraries()
-        if self._reference is not None:
-            reference = self._reference
-            yield from self._guarded(str(reference), partial(self._as_loader, reference))
-
-    def _guarded(self, subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-        try:
-            yield from look()
-        except VaultError as error:
-            yield _wrong(subject, error)
+        if wanted.as_loader is not None:
+            reference = wanted.as_loader
+            yield from guarded(str(reference), partial(self._as_loader, reference))
 
     def _memory(self) -> Iterator[Finding]:
         known = self._session.memory.load()
@@ -235,7 +232,7 @@ class _Examination:
         )
         for rule in current.environments.values():
             if member in policy.readers(current, rule.name) and rule.epochs:
-                yield from self._guarded(rule.name, partial(self._key, rule, member, locked=locked))
+                yield from guarded(rule.name, partial(self._key, rule, member, locked=locked))
 
     def _key(self, rule: EnvironmentRule, member: Member, *, locked: bool) -> Iterator[Finding]:
         """Tell whether this identity opens the newest key of an environment that it may read."""

@@ -4,7 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from vault.actions import checking, compiling, draft_files, keyring, objects, resolving, supposing
+from vault.actions import (
+    checking,
+    compiling,
+    draft_files,
+    key_services,
+    keyring,
+    objects,
+    resolving,
+    supposing,
+)
 from vault.actions.compiling import Compiled, Keys
 from vault.actions.draft_files import Draft
 from vault.actions.session import Session, Trust
@@ -72,7 +81,7 @@ def policy_draft(
     Raises:
         NotFound: somebody new has no public identity here.
         ValueError, Malformed: the file does not hold together.
-        Refused, Unavailable, NoUsableKey.
+        Refused, Unavailable, NoUsableKey: also by a key service that a new environment names.
     """
     base = base_of(session, new_era=new_era)
     me = None if session.unlock is None else base.policy.holder(Digest(session.identity.key_id))
@@ -136,7 +145,10 @@ def _store_keys(session: Session, document: object, compiled: Compiled) -> None:
     if not isinstance(document, Policy):
         return
     for environment, secret in compiled.private.items():
-        epoch = document.environments[environment].epochs[-1].number
+        rule = document.environments[environment]
+        epoch = rule.epochs[-1].number
+        for service, held in key_services.wrap_new(session, rule, epoch, secret.encode()):
+            key_services.store_copy(session.store, service, environment, epoch, held)
         copies = [
             (member.name, entry)
             for member in policy.readers(document, environment)

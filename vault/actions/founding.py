@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vault import memory, policyfile
-from vault.actions import applying, ballots, draft_files, logged
+from vault.actions import applying, ballots, draft_files, key_services, logged, probing
 from vault.actions import init as new_vault
 from vault.actions.draft_files import Draft
 from vault.actions.init import ALONE, Founders, Joining
@@ -29,31 +29,49 @@ RECIPIENT_KINDS: Mapping[str, recipients.Kind] = {"hybrid": "mlkem768x25519", "x
 
 
 def new_identity(
-    found: Settings, path: Path, name: str | None, kind: str, *, protect: bool
+    found: Settings,
+    path: Path,
+    name: str | None,
+    kind: str | None,
+    *,
+    protect: bool,
+    transit: str | None = None,
+    version: int | None = None,
 ) -> identity_file.Identity:
     """Make an identity and write it to a new file.
 
-    `kind` is `hybrid` or `x25519`. Unless `protect`, the file has no passphrase.
+    `kind` is `hybrid` or `x25519`, or None for an identity without an age key, which
+    reads through key services alone. Unless `protect`, the file has no passphrase.
+    `transit` is the URL of an Ed25519 key in a transit engine, which signs in place
+    of a key in the file, and `version` which version of it (the newest).
 
     Raises:
         Conflict: the file exists.
-        ValueError: there is no such kind.
+        ValueError: there is no such kind, or the key in the service cannot be an identity's.
         Malformed: `malformed-name`.
-        NoUsableKey: no passphrase is to be had.
-        Unavailable: the file cannot be written.
+        NoUsableKey: no passphrase, or no token for the service, is to be had.
+        Refused, MissingLibrary: the service refuses, or is not to be trusted; its library is not there.
+        Unavailable: the file cannot be written, or the service did not answer.
     """
-    if kind not in RECIPIENT_KINDS:
+    if kind is not None and kind not in RECIPIENT_KINDS:
         raise ValueError(f"A recipient is one of {', '.join(RECIPIENT_KINDS)}, not {kind!r}.")
     if path.exists():
         raise Conflict(f"{path} exists and was left as it is.", subject=str(path))
-    age = recipients.generate_identity(RECIPIENT_KINDS[kind], secrets.token_bytes)
+    called = names.principal(name or user_name())
+    remote = None
+    if transit is not None:
+        key, public, service = key_services.find_signer(transit, version)
+        remote = (identity_file.Remote(key, service), public)
+    age = None if kind is None else recipients.generate_identity(RECIPIENT_KINDS[kind], secrets.token_bytes)
     made = identity_file.new(
-        name or user_name(),
+        called,
         random=secrets.token_bytes,
         now=clock(),
-        age_identity=age.encode(),
-        age_recipient=age.recipient().encode(),
+        age_identity=None if age is None else age.encode(),
+        age_recipient=None if age is None else age.recipient().encode(),
+        remote=remote,
     )
+    protect = protect and not (age is None and remote is not None)  # then nothing in it is secret
     secret = passphrases(found).create(f"the new identity {made.name}") if protect else None
     identity_file.save(made, path, secret)
     return made
@@ -111,6 +129,7 @@ def found_vault(
 
     Raises:
         Conflict: there is a vault already, one that is gone is trusted here, or the recovery file exists.
+        Refused: the store does not keep what a vault rests on (`unsafe-store`); nothing lies there.
         ValueError, Malformed, NoUsableKey, Unavailable: see `new_identity` and `actions.init.init`.
     """
     if kind not in RECIPIENT_KINDS:
@@ -142,6 +161,7 @@ def found_vault(
     place = recovery or _recovery_path(found, store)
     if place.exists():
         raise Conflict(f"{place} exists; it is another vault's recovery key.", subject=str(place))
+    probed = probing.survey(store)
     result = new_vault.init(
         store,
         owner,
@@ -153,6 +173,7 @@ def found_vault(
         random=secrets.token_bytes,
         keep_recovery=lambda text: _write_recovery(place, text, store.location),
     )
+    probing.record(store, probed, names.time_text(clock()))
     for target, draft in zip(places, result.drafts, strict=True):
         draft_files.write_new(target, draft)
     if found.config_dir is not None and not places:
@@ -188,14 +209,15 @@ def _record(found: Settings, store: Store) -> None:
 
 
 def _recovery_path(found: Settings, store: Store) -> Path:
-    label = re.sub(r"[^A-Za-z0-9._-]", "-", store.location.rstrip("/").rpartition("/")[2]) or "vault"
+    place = store.location.partition("?")[0].rstrip("/")  # what follows says how to get there
+    label = re.sub(r"[^A-Za-z0-9._-]", "-", place.rpartition("/")[2]) or "vault"
     folder = found.config_dir or Path()
-    place = folder / f"recovery-{label}.txt"
+    path = folder / f"recovery-{label}.txt"
     number = 2
-    while place.exists():
-        place = folder / f"recovery-{label}-{number}.txt"
+    while path.exists():
+        path = folder / f"recovery-{label}-{number}.txt"
         number += 1
-    return place
+    return path
 
 
 def _write_recovery(path: Path, text: str, location: str) -> None:

@@ -9,6 +9,7 @@ from vault.actions import local_files
 from vault.actions.init import Joining
 from vault.actions.opening import passphrases
 from vault.core import ed25519, identity_format, limits, public_identity
+from vault.core.key_services import SigningKeyId
 from vault.core.names import Principal
 from vault.core.public_identity import PublicIdentity
 from vault.errors import Conflict, Malformed, NoUsableKey, Unavailable
@@ -21,15 +22,17 @@ class IdentityRow:
     """What anybody who reads an identity file learns; nothing secret.
 
     `key_id` is the SHA-256 of the Ed25519 key in hexadecimal, `kind` that of
-    the age key, `protected` whether the file has a passphrase.
+    the age key, None where there is none, `protected` whether the file has a
+    passphrase. `signer` is the key that signs, where that is in a service.
     """
 
     path: Path
     name: str
     key_id: str
-    recipient: str
-    kind: str
+    recipient: str | None
+    kind: str | None
     protected: bool
+    signer: SigningKeyId | None = None
 
 
 def describe(path: Path) -> IdentityRow:
@@ -40,8 +43,8 @@ def describe(path: Path) -> IdentityRow:
         Malformed: it is no identity file (`malformed-identity`), or its age key is none (`malformed-key`).
     """
     found = identity_file.read_public(path)
-    kind = recipients.parse_recipient(found.recipient).kind
-    return IdentityRow(path, found.name, found.key_id, found.recipient, kind, found.protected)
+    kind = None if found.recipient is None else recipients.parse_recipient(found.recipient).kind
+    return IdentityRow(path, found.name, found.key_id, found.recipient, kind, found.protected, found.signer)
 
 
 def listed(found: Settings) -> Sequence[IdentityRow]:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from vault.actions import draft_files, keyring, objects
+from vault.actions import draft_files, key_services, keyring, objects
 from vault.actions.draft_files import Draft
 from vault.actions.session import HeldIdentity
 from vault.core import ed25519, envelope, layout, limits, policy, policy_document, strict_json, trust
@@ -30,7 +30,7 @@ class Joining:
 
     name: Principal
     public: bytes  # Ed25519, 32 bytes
-    recipient: str
+    recipient: str | None  # without one it reads through key services alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +85,13 @@ def init(
         Conflict: there is a vault already, or what somebody else, or more than an `init`, left of one.
         ValueError: the identity's age key is of another kind, or the policy has no owner.
         Malformed: the policy does not hold together, so that no client would accept it.
-        Unavailable: the store failed; run it again.
+        Unavailable: the store failed, or a key service did not answer; run it again.
+        AccessDenied, NoUsableKey, MissingLibrary: a key service that the policy names cannot be used.
     """
     left = _unfinished(store, owner)
     people = [Joining(owner.name, owner.public, owner.recipient), *services]
     joined = [entry for name in source.principals for entry in founders.keys.get(name, ())]
-    parsed = [(entry.name, recipients.parse_recipient(entry.recipient)) for entry in (*people, *joined)]
-    for name, found in parsed:
-        if found.kind != kind:
-            raise ValueError(
-                f"The age key of {name} is {found.kind}, the vault's would be {kind}: "
-                "one kind is used throughout."
-            )
+    parsed = _age_keys([*people, *joined], source, kind)
     recovery = recipients.generate_identity(kind, random)
     private = {place: recipients.generate_identity(kind, random) for place in source.environments}
     first = _root(owner, founders, now, random)
@@ -108,11 +103,14 @@ def init(
     document = _policy(vault, number, people, source, founders, public, recovery.recipient(), now)
     policy_payload = policy_document.encode(document)
     policy_document.parse(policy_payload, "The policy")
+    held = key_services.wrap_first(vault, document.environments, private)
     keep_recovery(recovery.encode())
-    for recipient in (*(found for _, found in parsed), *public.values(), recovery.recipient()):
+    for recipient in (*parsed, *public.values(), recovery.recipient()):
         keyring.store_recipient(store, recipient.encode())
     for place, secret in private.items():
-        _wrap(store, secret, place, document, [found for _, found in parsed], recovery.recipient(), random)
+        _wrap(store, secret, place, document, parsed, recovery.recipient(), random)
+    for place, service, copy in held:
+        key_services.store_copy(store, service, place, 1, copy)
     objects.create(store, layout.VAULT, strict_json.encode({"format": FORMAT}))
     if founders.threshold > 1:
         drafts = tuple(
@@ -131,6 +129,26 @@ def init(
     objects.create(store, layout.root(1), envelope.serialise(envelope.sign(trust.KIND, root_payload, signer)))
     tidy(store, left, None if told else about)
     return Founded(vault, recovery.recipient().encode())
+
+
+def _age_keys(people: Sequence[Joining], source: PolicySource, kind: str) -> list[Recipient]:
+    """Parse the age keys of people, of whom the owner is the first."""
+    owner = people[0]
+    if owner.recipient is None and not all(entry.key_services for entry in source.environments.values()):
+        raise ValueError(
+            f"{owner.name} has no age key, and could not read environments without key services."
+        )
+    found = []
+    for entry in people:
+        if entry.recipient is not None:
+            parsed = recipients.parse_recipient(entry.recipient)
+            if parsed.kind != kind:
+                raise ValueError(
+                    f"The age key of {entry.name} is {parsed.kind}, the vault's would be {kind}: "
+                    "one kind is used throughout."
+                )
+            found.append(parsed)
+    return found
 
 
 def check_empty(store: Store) -> None:
@@ -264,6 +282,7 @@ def _policy(
             raise ValueError(f"{joining.name} is named twice.")
         described = PrincipalSource(policy.SERVICE, (owner.name,), (loader,), None)
         members[joining.name] = _member([joining], described)
+    epochs = {name: (Epoch(1, _recipient_id(found)),) for name, found in public.items()}
     return Policy(
         vault=vault,
         root_version=1,
@@ -277,11 +296,7 @@ def _policy(
         roles=source.roles,
         environments={
             name: EnvironmentRule(
-                name,
-                (Epoch(1, _recipient_id(public[name])),),
-                entry.formats,
-                entry.require,
-                entry.hashed,
+                name, epochs[name], entry.formats, entry.require, entry.hashed, entry.key_services
             )
             for name, entry in source.environments.items()
         },
@@ -298,7 +313,11 @@ def _member(joining: Sequence[Joining], described: PrincipalSource) -> Member:
         roles=described.roles,
         models=described.models,
         keys=tuple(Key(key.raw, Digest(key.key_id), revoked=False, until=None) for key in public),
-        recipients=tuple(_recipient_id(recipients.parse_recipient(entry.recipient)) for entry in joining),
+        recipients=tuple(
+            _recipient_id(recipients.parse_recipient(entry.recipient))
+            for entry in joining
+            if entry.recipient is not None
+        ),
     )
 
 

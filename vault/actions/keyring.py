@@ -7,9 +7,10 @@ opens it without us (docs/format.md, "Keys").
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 
-from vault.actions import objects
+from vault.actions import key_services, objects
 from vault.actions.session import HeldIdentity, Session
 from vault.core import age, envelope, layout, limits, names
 from vault.core.names import Digest, Environment, Model, Version
@@ -60,18 +61,32 @@ def store_recipient(store: Store, text: str) -> Digest:
 def environment_key(session: Session, environment: Environment, epoch: int) -> Identity:
     """Unwrap an environment's private age key with this identity; kept while the vault is open.
 
+    A copy that is wrapped to the identity itself comes first; then those that key services hold.
+
     Raises:
         NoUsableKey: nothing there opens with this identity.
-        Refused: what opens is not the key whose public half the policy names (`key-mismatch`).
+        Refused: what opens is not the key whose public half the policy names (`key-mismatch`); or a key
+            service refuses (`key-service-denied`), or does not open what is stored for it.
+        Unavailable: the store failed, or a key service did not answer.
     """
     place = (environment, epoch)
     if place not in session.environment_keys:
-        trust = session.trust()
-        entry = trust.policy.environments[environment]
+        policy = session.trust().policy
+        entry = policy.environments[environment]
         wanted = next(item.recipient.digest for item in entry.epochs if item.number == epoch)
-        session.environment_keys[place] = _unwrap(
-            session.store, trust.policy, session.identity, environment, epoch, wanted
-        )
+        try:
+            found = _unwrap(session.store, policy, session.identity, environment, epoch, wanted)
+        except (NoUsableKey, Refused) as failure:
+            if not key_services.may_read(policy, entry, Digest(session.identity.key_id)):
+                raise
+            found = key_services.unwrap_any(
+                session,
+                (entry, epoch),
+                partial(_candidates, session.store),
+                lambda line, name: _identity_for(line, wanted, name),
+                failure,
+            )
+        session.environment_keys[place] = found
     return session.environment_keys[place]
 
 
@@ -79,10 +94,10 @@ def _unwrap(
     store: Store, policy: Policy, holder: HeldIdentity, environment: Environment, epoch: int, wanted: Digest
 ) -> Identity:
     member = policy.holder(Digest(holder.key_id))
-    mine = recipients.parse_identity(holder.age_identity)
-    own = layout.copies_for(recipient_digest(holder.recipient))
     refused: Refused | None = None
-    if member is not None:
+    if member is not None and holder.age_identity is not None and holder.recipient is not None:
+        mine = recipients.parse_identity(holder.age_identity)
+        own = layout.copies_for(recipient_digest(holder.recipient))
         folder = layout.environment_keys(environment, epoch, member.name)
         for name, data in _candidates(store, _copies(store, folder, own)):
             try:
@@ -186,11 +201,26 @@ def wrap_file_key(
     Raises:
         Refused, NotFound, Unavailable: the environment's public key cannot be had, or the store failed.
     """
+    objects.create(session.store, *header_for(session, model, version, file_id, file_key, entry))
+
+
+def header_for(
+    session: Session,
+    model: Model,
+    version: Version,
+    file_id: bytes,
+    file_key: bytes,
+    entry: EnvironmentRule,
+) -> tuple[str, bytes]:
+    """Give the name and the bytes of one payload's age header for the newest epoch of an environment.
+
+    Raises:
+        Refused, NotFound, Unavailable: the environment's public key cannot be had.
+    """
     epoch = newest_epoch(entry)
     to = recipient(session, entry.epochs[-1].recipient)
     header = recipients.wrap(file_key, [to], session.random)
-    name = layout.header(model, version, entry.name, epoch, file_id.hex(), envelope.digest(header))
-    objects.create(session.store, name, header)
+    return layout.header(model, version, entry.name, epoch, file_id.hex(), envelope.digest(header)), header
 
 
 def newest_epoch(entry: EnvironmentRule) -> int:

@@ -1,5 +1,7 @@
 """Versions of the libraries that models depend on, without importing any of them."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
 from typing import Final
@@ -31,13 +33,17 @@ _BUILDS: Final = {"tensorflow-cpu": "tensorflow", "xgboost-cpu": "xgboost"}
 @lru_cache(maxsize=1)
 def installed() -> dict[str, str]:
     """Give the installed versions of `KNOWN`, by distribution name."""
-    found = {}
-    for name in KNOWN:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    found = distribution_versions(KNOWN)
     for name, same in _BUILDS.items():
         if name in found:
             found.setdefault(same, found.pop(name))
+    return found
+
+
+def distribution_versions(names: Sequence[str]) -> dict[str, str]:
+    """Give the installed versions of distributions, those that are not installed left out."""
+    found = {}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
     return found

@@ -101,9 +101,7 @@ def overview(session: Session, below: str = "") -> list[ModelRow]:
     """List the models, one row each; `below` narrows to one model or the models below a folder."""
     rows = []
     resolved = session.resolve(session.environment)
-    for model in models(session):
-        if below and model != below and not model.startswith(f"{below}/"):
-            continue
+    for model in models(session, below):
         listed = resolving.version_names(session, model)
         newest = next((version for version in listed if _is_genuine(session, resolved, model, version)), None)
         if newest is None:
@@ -135,9 +133,7 @@ def history(session: Session, model: Model) -> list[Event]:
     for release in found:
         events += _votes(session, model, release)
     known = {release.digest: release.reference for release in found}
-    for where in all_channels(session):
-        if where.model != model:
-            continue
+    for where in all_channels(session, [model]):
         resolved = session.resolve(where.environment)
         for record in resolving.judged(session, resolved, where):
             if isinstance(record, Skipped):

@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from vault.actions import auditing, deserializing, resolving, savedmodel_folder
+from vault.actions import auditing, deserializing, fetching, resolving, savedmodel_folder
 from vault.actions.auditing import Act
+from vault.actions.fetching_plan import Wanted
 from vault.actions.libraries import installed
 from vault.actions.reading import Package
 from vault.actions.session import Session
 from vault.core import admission, expiry, static_stage
 from vault.core.admission import Admitted
-from vault.core.manifest import METADATA, FileEntry, FileFacts, Metadata
+from vault.core.manifest import METADATA, FileEntry, FileFacts, Manifest, Metadata
 from vault.core.names import Reference
+from vault.core.policy import EnvironmentRule
 from vault.core.stages import Verified
 from vault.core.strict_json import JSONValue
 from vault.errors import FeatureMismatch, FormatRefused, NotFound
@@ -101,7 +103,9 @@ class LoadedPackage:
         """
         if self._model is None:
             with self._watched():
-                self._model = self._load(self._model_entry(), self._options)
+                entry = self._model_entry()
+                with self._reading([entry]) as reading:
+                    self._model = reading.attempt(lambda: self._load(entry, self._options))
         return self._model
 
     @property
@@ -113,9 +117,8 @@ class LoadedPackage:
         """
         if self._artifacts is None:
             entries = self._artifact_entries()
-            with self._watched():
-                self._package.unlock(entries)
-            self._artifacts = {_stem(entry): self._load(entry, {}) for entry in entries}
+            with self._watched(), self._reading(entries) as reading:
+                self._artifacts = reading.attempt(lambda: self._load_all(entries))
         return self._artifacts
 
     def read(self, path: str) -> bytes:
@@ -128,9 +131,12 @@ class LoadedPackage:
         entry = self._verified.manifest.file(path)
         if entry is None or path == METADATA:
             raise NotFound(f"{self.reference} has no file {path}.", subject=self.reference)
-        with self._watched():
-            data, sha256 = self._package.read(entry)
-            admission.check_plaintext(self._package.opened, entry, len(data), sha256)
+        with self._watched(), self._reading([entry]) as reading:
+            return reading.attempt(lambda: self._read(entry))
+
+    def _read(self, entry: FileEntry) -> bytes:
+        data, sha256 = self._package.read(entry)
+        admission.check_plaintext(self._package.opened, entry, len(data), sha256)
         return bytes(data)
 
     def align(self, frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -187,12 +193,10 @@ class LoadedPackage:
         ]
 
     def _model_entry(self) -> FileEntry:
+        chosen = _model_of(self._verified.authorised.resolved.rule, self._verified.manifest)
+        if chosen:
+            return chosen[0]
         models = [entry for entry in self._verified.manifest.files if entry.role == "model"]
-        allowed = self._verified.authorised.resolved.rule.formats
-        for kind in deserializing.LADDER:
-            for entry in models:
-                if entry.format == kind and kind in allowed:
-                    return entry
         if not models:
             raise NotFound(
                 f"{self.reference} has no file that is a model.",
@@ -205,6 +209,14 @@ class LoadedPackage:
             subject=self.reference,
             hint="Get the file with mvault pull, or publish the model as skops or onnx.",
         )
+
+    def _load_all(self, entries: list[FileEntry]) -> dict[str, Any]:
+        self._package.unlock(entries)
+        return {_stem(entry): self._load(entry, {}) for entry in entries}
+
+    def _reading(self, entries: list[FileEntry]) -> AbstractContextManager[fetching.Fetching]:
+        sealed = self._package.opened.sealed
+        return fetching.reading(self._session, sealed, entries)
 
     def _load(self, entry: FileEntry, options: Mapping[str, Any]) -> Any:
         model = entry.role == "model"  # the labels and names that were recorded are the model's
@@ -226,7 +238,18 @@ class LoadedPackage:
     def _beside(self, entry: FileEntry) -> dict[str, bytes]:
         """Read the verified files of the folder around a SavedModel's graph, by their paths in it."""
         paths = savedmodel_folder.beside(entry.path, (file.path for file in self._verified.manifest.files))
-        return {inner: self.read(path) for inner, path in paths.items()}
+        entries = [file for file in self._verified.manifest.files if file.path in paths.values()]
+        with self._reading(entries):
+            return {inner: self.read(path) for inner, path in paths.items()}
+
+
+def _model_of(rule: EnvironmentRule, manifest: Manifest) -> list[FileEntry]:
+    """Choose the one model that is loaded of a package; none where the environment allows none."""
+    for kind in deserializing.LADDER:
+        for entry in manifest.files:
+            if entry.role == "model" and entry.format == kind and kind in rule.formats:
+                return [entry]
+    return []
 
 
 def _facts(metadata: Metadata, entry: FileEntry) -> FileFacts:
@@ -249,8 +272,8 @@ def load_package(session: Session, reference: Reference, options: Mapping[str, A
     Raises:
         Refused, NotFound, Unavailable, NoUsableKey.
     """
-    with _loading(session, reference) as act:
-        return _open(session, reference, options, act)
+    with _looking(session, reference, "package") as look, _loading(session, reference) as act:
+        return look.attempt(lambda: _open(session, reference, options, act))
 
 
 def load_model(session: Session, reference: Reference, options: Mapping[str, Any]) -> Any:
@@ -259,8 +282,15 @@ def load_model(session: Session, reference: Reference, options: Mapping[str, Any
     Raises:
         Refused, NotFound, Unavailable, NoUsableKey, MissingLibrary.
     """
-    with _loading(session, reference) as act:
-        return _open(session, reference, options, act).model
+    with _looking(session, reference, "model", _model_of) as look, _loading(session, reference) as act:
+        return look.attempt(lambda: _open(session, reference, options, act).model)
+
+
+def _looking(
+    session: Session, reference: Reference, what: str, wanted: Wanted = fetching.metadata_alone
+) -> AbstractContextManager[fetching.Fetching]:
+    environment = resolving.environment_of(session, reference)
+    return fetching.looking(session, reference, environment, f"load {what}", wanted)
 
 
 def _loading(session: Session, reference: Reference) -> AbstractContextManager[Act]:

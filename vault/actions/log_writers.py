@@ -14,6 +14,7 @@ from vault.core.policy import LogHead, Policy
 from vault.errors import AccessDenied
 
 if TYPE_CHECKING:
+    from vault.audit.reading import Take
     from vault.audit.writing import LogWriter
 
 
@@ -30,8 +31,8 @@ def writes(session: Session, environment: Environment | None) -> bool:
     return holder is not None and may_log(policy, holder.name, log_keys.LOG, environment)
 
 
-def writer(session: Session, log: Log) -> "LogWriter":
-    """Open a log for writing by this session's identity.
+def writer(session: Session, log: Log, *, take: "Take | None" = None) -> "LogWriter":
+    """Open a log for writing by this session's identity; `take` sees what others append meanwhile.
 
     Raises:
         NoUsableKey: there is no identity.
@@ -43,7 +44,7 @@ def writer(session: Session, log: Log) -> "LogWriter":
     origin = log_names.origin(session.pin, log)
     key = session.identity.derive(log_keys.info(log_keys.LOG, origin))
     certificate = certificate_of(session, origin, log_keys.LOG, key.public)
-    return LogWriter(session.store, log, policy, key, certificate, known=known(session, log))
+    return LogWriter(session.store, log, policy, key, certificate, known=known(session, log), take=take)
 
 
 def certificate_of(session: Session, origin: str, use: str, public: bytes) -> bytes:

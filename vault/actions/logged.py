@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from vault.actions import auditing, log_writers, objects
+from vault.actions import auditing, log_decisions, log_writers, objects
 from vault.actions.session import Session
 from vault.core import audit_record
 from vault.core.audit_record import AuditRecord
@@ -19,7 +19,7 @@ from vault.core.log_names import Log
 from vault.core.names import Digest, Environment
 from vault.core.policy import EnvironmentRule
 from vault.core.stages import Verified
-from vault.errors import AccessDenied, Conflict, LogInconsistent, VaultError
+from vault.errors import AccessDenied, Conflict, LogInconsistent, Unavailable, VaultError
 from vault.ports import Store
 
 
@@ -137,10 +137,11 @@ def write(session: Session, log: Log, *records: AuditRecord) -> None:
     """Append records to a log in one commit, and store the proofs that they are there.
 
     Raises:
+        LogInconsistent: the log has another record under a number that one of them tells of.
         Conflict, Refused, Unavailable.
     """
     entries = [audit_record.encode(auditing.shown(session, record)) for record in records]
-    done = log_writers.writer(session, log).append(entries)
+    done = log_writers.writer(session, log, take=log_decisions.guard(session, log, records)).append(entries)
     log_writers.remember(session, log, done.head)
     for place, record in enumerate(records):
         if record.evidence is not None:
@@ -155,11 +156,18 @@ def proof_name(log: Log, digest: Digest) -> str:
 def put(store: Store, name: str, data: bytes) -> None:
     """Store what is derived from the log, in place of whatever lies there.
 
+    Where nobody may delete, what lies there stays: readers find the entry in the log itself.
+
     Raises:
         Unavailable.
     """
     try:
         objects.create(store, name, data)
     except Conflict:
-        store.delete(name)
+        try:
+            store.delete(name)
+        except Unavailable as error:
+            if error.code != "storage-denied":
+                raise
+            return
         objects.create(store, name, data)

@@ -9,19 +9,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vault import memory, settings
-from vault.actions import auditor
+from vault.actions import auditor, key_services
 from vault.actions.session import HeldIdentity, Session
 from vault.core import layout, limits, trustfile
 from vault.core.allowance import Allowance
 from vault.core.memory_format import Memory
-from vault.core.names import Environment
+from vault.core.names import Digest, Environment
 from vault.core.trustfile import TrustFile
 from vault.errors import NotFound, Refused, Unavailable
 from vault.keys import identity_file, passphrase
 from vault.keys.passphrase import PassphraseSource
 from vault.ports import Store
 from vault.settings import Settings
-from vault.storage.opening import open_store
+from vault.storage.opening import names_server, open_store
 
 
 def clock() -> int:
@@ -43,12 +43,40 @@ def locate(found: Settings) -> Store:
 
     Raises:
         ValueError: none is named, or it is of a kind that this release does not have.
+        MissingLibrary: the library for this kind of storage is not installed.
+        Refused: a project's file names a server that this user never trusted (`not-trusted`).
     """
     if found.vault is None:
         raise ValueError(
             "No vault is named. Give its location, or set it: MVAULT_VAULT, or vault = in mvault.toml."
         )
-    return open_store(found.vault)
+    main = open_store(found.vault)
+    if names_server(found.vault):
+        _demand_own_server(found, main)
+    apart = {name: open_store(location) for name, location in found.stores.items()}
+    if not apart or main.location in {store.location for store in apart.values()}:
+        return main  # an environment's own store is a vault by itself
+    from vault.storage.apart import ApartStore
+
+    return ApartStore(main, apart)
+
+
+def _demand_own_server(found: Settings, store: Store) -> None:
+    """Send this user's credentials to no server that a stranger's project file names.
+
+    Raises:
+        Refused: `not-trusted`.
+    """
+    if os.path.basename(found.source("vault")) != settings.PROJECT_FILE:
+        return
+    if memory.Pins(found.config_dir).get(store.location) is None:
+        raise Refused(
+            f"{found.source('vault')} names the server of {store.location}, which is not trusted on this "
+            "machine; nothing was sent to it.",
+            code="not-trusted",
+            subject=store.location,
+            hint=f"If it is your team's: mvault trust {shlex.quote(store.location)} --root sha256:…",
+        )
 
 
 def open_session(found: Settings, store: Store, *, allow: Allowance, environment: Environment) -> Session:
@@ -64,9 +92,11 @@ def open_session(found: Settings, store: Store, *, allow: Allowance, environment
     """
     _warn(found.warnings)
     pinned = _pin(found, store)
+    if found.trust is None and os.path.basename(found.source("stores")) == settings.PROJECT_FILE:
+        _demand_pins(found, pinned.vault)
     remembered = memory.ClientMemory(pinned.vault, found.state_dir, floor=pinned.floor)
     return Session(
-        store=store,
+        store=_looked_at(found, store, pinned.vault),
         pin=pinned.vault,
         memory=remembered,
         unlock=unlocker(found),
@@ -78,17 +108,57 @@ def open_session(found: Settings, store: Store, *, allow: Allowance, environment
     )
 
 
+def _looked_at(found: Settings, store: Store, vault: Digest) -> Store:
+    """Have a store that is far away asked ahead, and what is read from it kept, if there is a place for it.
+
+    Raises:
+        Refused: `not-trusted`: others could write to the cache.
+    """
+    if found.cache is None and not getattr(store, "round_trip", False):
+        return store
+    from vault.storage.ahead import AheadStore
+    from vault.storage.cached import FolderCache
+
+    cache = None
+    if found.cache is not None:
+        try:
+            cache = FolderCache(found.cache, vault, store.location, room=found.cache_bytes)
+        except Unavailable as error:  # no reason not to load
+            _warn((f"{error.message} Nothing is kept. {error.hint}",))
+    return AheadStore(store, cache)
+
+
 def _pin(found: Settings, store: Store) -> TrustFile:
     if found.trust is not None:
         return read_trust_file(found.trust)
     pin = memory.Pins(found.config_dir).get(store.location)
     if pin is None:
-        raise _not_trusted(found.vault or store.location, store)
+        raise _not_trusted(found.vault, store)
     return TrustFile(pin.root, Memory(pin.root), Allowance())
 
 
-def _not_trusted(asked: str, store: Store) -> NotFound | Refused:
-    """Say what is missing at a location, called as the user wrote it: the vault, or trust in it."""
+def _demand_pins(found: Settings, vault: Digest) -> None:
+    """Demand that the user trusts every store that a project's file names, as with the vault itself.
+
+    What is promoted goes there, so a stranger's file may not choose the place.
+
+    Raises:
+        Refused: `not-trusted`.
+    """
+    for location in found.stores.values():
+        pin = memory.Pins(found.config_dir).get(open_store(location).location)
+        if pin is None or pin.root != vault:
+            raise Refused(
+                f"{found.source('stores')} names {location}, which is not trusted on this machine.",
+                code="not-trusted",
+                subject=location,
+                hint=f"If it is your team's: mvault trust {shlex.quote(location)} --root sha256:{vault}",
+            )
+
+
+def _not_trusted(written: str | None, store: Store) -> NotFound | Refused:
+    """Say what is missing at a location, as the user wrote it, without secrets: the vault, or trust in it."""
+    asked = store.location if written is None or "://" in written else written
     quoted = shlex.quote(asked)
     try:
         store.stat(layout.root(1))
@@ -145,7 +215,7 @@ def unlocker(found: Settings) -> Callable[[], HeldIdentity] | None:
         return None
 
     def unlock() -> HeldIdentity:
-        opened = identity_file.unlock(path, passphrases(found))
+        opened = identity_file.unlock(path, passphrases(found), key_services.open_signer)
         _warn(opened.warnings)
         return opened
 

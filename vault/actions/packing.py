@@ -45,8 +45,11 @@ def push(
     *,
     sample: Packable | None,
     public: bool,
+    check: Callable[[Mapping[Path, bytes]], None] | None = None,
 ) -> Reference:
     """Package and publish files as they are; each is looked at by its static stage first.
+
+    `check` is given the SHA-256 of every file before the version is signed, and may refuse them.
 
     Raises:
         NotFound: a path is not there.
@@ -56,7 +59,7 @@ def push(
     """
     with auditing.acting(session, "publish", str(model), session.environment, model=model, version=version):
         contents = _packaged(session, sources, labels, sample, public)
-        return publish(session, model, version, contents)
+        return publish(session, model, version, replace(contents, check=check))
 
 
 def _packaged(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vault.actions import auditing, keyring, logged, recording, resolving, voting
+from vault.actions import auditing, carrying, keyring, logged, recording, resolving, voting
 from vault.actions.reading import find_sealing
 from vault.actions.recording import Step
 from vault.actions.session import Session
@@ -139,7 +139,7 @@ def _from_source(session: Session, authorised: Authorised, reference: Reference)
 
 
 def give_keys(session: Session, source: Verified, to: EnvironmentRule, *, only_missing: bool) -> None:
-    """Wrap every file's key to the next environment.
+    """Wrap every file's key to the next environment, and bring the version to its store where that is apart.
 
     A header that lies there already may be a stranger's, so it is no reason to
     leave ours out, except where the version is in the channel and this is a repair.
@@ -155,6 +155,7 @@ def give_keys(session: Session, source: Verified, to: EnvironmentRule, *, only_m
     for done, file in enumerate(files):
         keyring.wrap_file_key(session, record.model, record.version, file.file_id, keys[file.file_id], to)
         session.progress(done + 1, len(files), f"keys for {to.name}")
+    carrying.carry(session, record, to.name)
 
 
 def _has_key(session: Session, record: SealingRecord, to: EnvironmentRule, file: SealedFile) -> bool:

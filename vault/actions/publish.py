@@ -42,6 +42,8 @@ class Contents:
     info: Mapping[str, JSONValue]
     libraries: Mapping[str, str] = field(default_factory=dict)
     public: bool = False
+    # Is given the SHA-256 of every file as it was sealed, before anything is signed, and may refuse them.
+    check: Callable[[Mapping[Path, bytes]], None] | None = None
 
 
 def publish(session: Session, model: Model, version: Version | None, contents: Contents) -> Reference:
@@ -113,7 +115,8 @@ def _choose(session: Session, authorised: Authorised, wanted: Version | None) ->
             f"The versions of {model} are not plain integers: say which comes next (version=, --version)."
         )
     above = max((order.numbers[0] for order in known), default=0)
-    taken = [int(entry) for entry in listed if entry.isdecimal() and _is_published(session, model, entry)]
+    numbered = [entry for entry in listed if entry.isdecimal() and int(entry) > above]
+    taken = [int(entry) for entry in numbered if _is_published(session, model, entry)]
     taken += _squatted(session, model)
     return names.version(str(objects.lowest_free(taken, above, f"versions of {model}")))
 
@@ -172,6 +175,8 @@ class _Publication:
         for file in contents.files:
             with file.open() as source:
                 stored[file.path] = self._seal(file.path, source)
+        if contents.check is not None:
+            contents.check({file.path: stored[file.path][1] for file in contents.files})
         facts = {
             file.path: FileFacts(Digest(stored[file.path][1].hex()), tuple(sorted(file.pins)))
             for file in contents.files

@@ -3,19 +3,21 @@
 import errno
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
-from vault.actions import auditing, local_files, resolving
+from vault.actions import auditing, fetching, local_files, resolving
+from vault.actions.fetching import Fetching
 from vault.actions.reading import Package
 from vault.actions.session import Session
 from vault.core import admission, formats, static_stage
-from vault.core.manifest import DESERIALIZED, METADATA, FileEntry
+from vault.core.manifest import DESERIALIZED, METADATA, FileEntry, Manifest
 from vault.core.names import Reference
+from vault.core.policy import EnvironmentRule
 from vault.core.stages import Verified
-from vault.errors import Conflict, FormatRefused, NotFound, Unavailable
+from vault.errors import Conflict, FormatRefused, NotFound, Refused, Unavailable
 from vault.ports import Buffer, Sink
 from vault.storage.folder import Folder
 from vault.storage.local_draft import Draft
@@ -41,13 +43,24 @@ def pull(
         Unavailable: the store or the disk failed; what could not be completed is not there.
     """
     placed: list[Path] = []
+    environment = resolving.environment_of(session, reference)
     try:
-        with auditing.acting(session, "pull", reference, resolving.environment_of(session, reference)) as act:
-            found = resolving.find(session, reference, "pull", act).verified
-            return _pull(session, found, destination, zipped, layout, placed)
+        with (
+            fetching.looking(session, reference, environment, "pull", _everything) as look,
+            auditing.acting(session, "pull", reference, environment) as act,
+        ):
+
+            def write() -> Path:
+                found = resolving.find(session, reference, "pull", act).verified
+                return _Pull(session, found, look, destination).write(zipped, layout, placed)
+
+            return look.attempt(write)
     except Unavailable as error:
         if error.code == auditing.NO_RECORD:  # the files are there, and nobody could say so
             _take_back(placed)
+        raise
+    except Refused:
+        _take_back(placed)  # some, if what was found wrong with a cache was found at the end
         raise
 
 
@@ -57,39 +70,47 @@ def _take_back(placed: list[Path]) -> None:
             path.unlink()
 
 
-def _pull(
-    session: Session,
-    found: Verified,
-    destination: Path,
-    zipped: bool,
-    layout: str | None,
-    placed: list[Path],
-) -> Path:
-    _check_formats(found)
-    package = Package(session, found)
-    entries = [entry for entry in found.manifest.files if entry.path != METADATA]
-    within = ""
-    if layout is not None:
-        within = _serving(found, layout, zipped=zipped)
-        entries = [entry for entry in entries if entry.path.startswith(within)]
-        destination = destination / found.manifest.model / found.manifest.version
-    package.unlock(entries)
-    try:
-        with _more_open_files(len(entries)):
-            if zipped:
-                _into_zip(package, entries, destination)
-                placed.append(destination)
-            else:
-                names = _into_folder(package, entries, destination, within)
-                placed += [destination / name for name in names]
-    except Conflict as conflict:
-        there = destination if zipped else destination / conflict.subject
-        raise Conflict(
-            f"{there} exists and was left as it is.",
-            subject=str(there),
-            hint="Pull into another place, or move that file away first.",
-        ) from None
-    return destination
+def _everything(_: EnvironmentRule, found: Manifest) -> Collection[FileEntry]:
+    return found.files
+
+
+class _Pull:
+    """One version on its way to a place on this machine."""
+
+    def __init__(self, session: Session, found: Verified, look: Fetching, destination: Path) -> None:
+        """Open the package."""
+        _check_formats(found)
+        self._found = found
+        self._look = look
+        self._destination = destination
+        self._package = Package(session, found)
+
+    def write(self, zipped: bool, layout: str | None, placed: list[Path]) -> Path:
+        """Write the files; give where they are, and put what was written into `placed`."""
+        entries = [entry for entry in self._found.manifest.files if entry.path != METADATA]
+        within, destination = "", self._destination
+        if layout is not None:
+            within = _serving(self._found, layout, zipped=zipped)
+            entries = [entry for entry in entries if entry.path.startswith(within)]
+            destination = destination / self._found.manifest.model / self._found.manifest.version
+        self._package.unlock(entries)
+        coming = self._look.each(self._package.opened.sealed, entries)
+        try:
+            with _more_open_files(len(entries)):
+                if zipped:
+                    _into_zip(self._package, coming, destination)
+                    placed.append(destination)
+                else:
+                    names = _into_folder(self._package, coming, destination, within)
+                    placed += [destination / name for name in names]
+        except Conflict as conflict:
+            there = destination if zipped else destination / conflict.subject
+            raise Conflict(
+                f"{there} exists and was left as it is.",
+                subject=str(there),
+                hint="Pull into another place, or move that file away first.",
+            ) from None
+        return destination
 
 
 def _check_formats(found: Verified) -> None:
@@ -127,7 +148,7 @@ def _serving(found: Verified, layout: str, *, zipped: bool) -> str:
     return graphs[0].rpartition("/")[0] + "/"
 
 
-def _into_folder(package: Package, entries: list[FileEntry], destination: Path, within: str) -> list[str]:
+def _into_folder(package: Package, entries: Iterable[FileEntry], destination: Path, within: str) -> list[str]:
     """Write files; give what they are called in the folder."""
     folder = Folder(destination)
     placed: list[str] = []
@@ -155,7 +176,7 @@ def _placing(folder: Folder, entry: FileEntry, placed: list[str], within: str) -
     placed.append(place)
 
 
-def _into_zip(package: Package, entries: list[FileEntry], destination: Path) -> None:
+def _into_zip(package: Package, entries: Iterable[FileEntry], destination: Path) -> None:
     """Build the archive in a file without a name, which can be sought in, then put it in place whole."""
     folder = Folder(destination.parent)
     with folder.create(destination.name) as sink:
@@ -175,7 +196,7 @@ def _into_zip(package: Package, entries: list[FileEntry], destination: Path) -> 
             ) from error
 
 
-def _archive(package: Package, entries: list[FileEntry], draft: IO[bytes]) -> None:
+def _archive(package: Package, entries: Iterable[FileEntry], draft: IO[bytes]) -> None:
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
         for entry in entries:
             information = zipfile.ZipInfo(entry.path, _ZIP_EPOCH)

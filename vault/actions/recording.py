@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vault.actions import attested, logged, objects, resolving
+from vault.actions import attested, carrying, log_decisions, logged, objects, resolving
 from vault.actions.session import Session, mark_of
 from vault.core import channels, envelope, in_force, layout, limits, memory_format, records
 from vault.core.channels import Entry, InForce, Slots
@@ -134,8 +134,10 @@ def write(session: Session, seen: Seen, step: Step, attempt: bytes | None = None
     Raises:
         Conflict: somebody else was first.
         Refused: this identity's record would not count.
+        NotFound: the environment has a store of its own, and this is not it.
         Unavailable.
     """
+    carrying.demand_place(session, seen.where.environment)
     here = seen.among.places[seen.where.slot]
     context = seen.resolved.context
     above = highest(session, seen.authorised, seen.among)
@@ -143,7 +145,9 @@ def write(session: Session, seen: Seen, step: Step, attempt: bytes | None = None
     if context.policy_id.era:
         genuine = (entry for entry in here if isinstance(entry, Signed))
         earlier = sum(channels.order_of(context, entry)[0] < context.policy_id.era for entry in genuine)
-    taken = set(here.numbers)
+    demanded = seen.resolved.rule.require.log is not None
+    logged_before = log_decisions.taken(session, seen.where, context.policy_id.era, required=demanded)
+    taken = {*here.numbers, *logged_before}
     while True:
         seq = objects.lowest_free(taken, above, str(seen.where), genuine=earlier)
         data = _sign(session, seen, step, seq)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
-from vault.actions import attested, auditing, chain, logged, objects
+from vault.actions import attested, auditing, chain, fetching, logged, objects
 from vault.actions.auditing import Act
 from vault.actions.session import Observation, Session
 from vault.core import admission, channels, envelope, in_force, layout, limits, memory_format, names
@@ -44,6 +44,7 @@ def find(session: Session, reference: Reference, action: str, act: Act | None = 
     """
     resolved = session.resolve(environment_of(session, reference))
     authorised = admission.authorise(resolved, Digest(session.identity.key_id), action, reference.model)
+    fetching.authorised(session, authorised)
     auditing.demand(act, resolved)  # of what is denied nothing is given out, recorded or not
     try:
         found = find_authorised(session, authorised, reference)
@@ -97,6 +98,7 @@ def _finish(
     attested.recall(session, verified.authorised.resolved, verified.manifest.model, among)
     admission.fresh(verified, held=attested.compare(session, verified, among, seen))
     session.remember(verified.authorised.resolved, verified, *seen)
+    fetching.judged(session, verified, among)
     return Found(verified, skipped)
 
 

@@ -182,11 +182,10 @@ class Audit:
         Raises:
             Refused, Unavailable.
         """
-        from vault.audit.query import Filter
+        from vault.audit import query
 
-        wanted = frozenset(hashes)
-        for row in self.log(Filter(environment=(env,))):
-            if row.record is not None and {row.record.host, row.record.subject} & wanted:
+        for row in query.holding(self.refresh().index, ("host", "subject"), hashes):
+            if row.record is not None and row.record.environment == env:
                 yield row
 
     def summary(self, *, since: int, until: int) -> "Summary":

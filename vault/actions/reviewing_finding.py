@@ -142,14 +142,10 @@ def _wanted(session: Session, reference: Reference) -> "tuple[Filter, Digest | N
 
 
 def _first(indexed: Indexed, what: str, asked: "Filter | None", digest: Digest | None) -> "Row":
-    from vault.audit import query
-
     version = None if what.startswith(names.DIGEST_PREFIX) else reference_of(what).version
-    for row in query.pages(indexed.index, asked or query.Filter(decision=(ALLOW,))):
+    for row in _asked(indexed, asked, digest):
         record = row.record
-        if record is None or (version is not None and record.version != version):
-            continue
-        if digest is None or digest in (record.evidence, record.manifest):
+        if record is not None and record.decision == ALLOW and (version is None or record.version == version):
             return row
     raise NotFound(
         f"No log tells of {what}.",
@@ -157,6 +153,21 @@ def _first(indexed: Indexed, what: str, asked: "Filter | None", digest: Digest |
         subject=what,
         hint="Who did it may not write that log, so that it waits in an access log; or nothing was recorded.",
     )
+
+
+def _asked(indexed: Indexed, asked: "Filter | None", digest: Digest | None) -> "Iterator[Row]":
+    from vault.audit import query
+
+    if digest is None:
+        yield from query.pages(indexed.index, asked or query.EVERYTHING)
+        return
+    for row in query.holding(indexed.index, ("evidence", "manifest"), (digest,)):
+        if asked is None or all(
+            getattr(row.record, field) in texts
+            for field in ("model", "environment", "action")
+            if (texts := getattr(asked, field))
+        ):
+            yield row
 
 
 # --- where it lies ---

@@ -90,6 +90,23 @@ class Indexed:
         self.index.ready()
         return added
 
+    def extend(self, log: Log) -> None:
+        """Take in what one log has that the index has not.
+
+        Raises:
+            LogInconsistent: it does not continue what is known of it.
+            Unavailable: the store, or the index, cannot be used.
+            Refused: the trust documents do not verify.
+        """
+        known = log_writers.known(self.session, log)
+        try:
+            self._extend(log, known, remember=False)
+        except Refused as refusal:
+            if refusal.code != "memory-damaged":
+                raise
+            self.index.clear()
+            self._extend(log, known, remember=False)
+
     def has_outcome(self, record_id: bytes) -> bool:
         """Tell whether the index has the outcome of an attempt.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from vault.actions import anchoring, freshness, reviewing_witnesses
 from vault.actions.session import Session
-from vault.core import audit_record, limits, log_names, log_proof, note
+from vault.core import audit_decision, audit_record, limits, log_names, log_proof, note
 from vault.core.log_chain import FORK, ORPHAN, REPEATED, Head
 from vault.core.log_names import ACCESS, Log
 from vault.core.names import Digest
@@ -26,7 +26,6 @@ FIRST_SIGHT: Final = "first-sight"
 MEMORY: Final = "what this machine has seen before"
 TRUST_FILE: Final = "what this machine, or whoever made its trust file, has seen before"
 
-_DECISIONS: Final = (b'{"action":"promote"', b'{"action":"withdraw"')
 _NAMED: Final = 3  # how many of many are named in a sentence
 
 
@@ -88,7 +87,7 @@ class Replay:
     memory: str  # what `known` is from, as sentences name it
     _findings: list[Finding] = field(default_factory=list)
     _history: dict[int, bytes] = field(default_factory=dict)
-    _decided: dict[tuple[object, ...], tuple[Digest, int]] = field(default_factory=dict)
+    _decided: dict[audit_decision.Number, tuple[Digest, int]] = field(default_factory=dict)
     _wrong: list[str] = field(default_factory=list)
     _unreadable: int = 0
     _commits: int = 0
@@ -207,15 +206,16 @@ class Replay:
                 continue
             if entry.startswith(anchoring.PREFIX):
                 self._anchor(record, index)
-            elif entry.startswith(_DECISIONS) and record.evidence is not None and record.seq is not None:
-                self._decide(record, record.evidence, index)
+            else:
+                self._decide(record, index)
 
-    def _decide(self, record: audit_record.AuditRecord, evidence: Digest, index: int) -> None:
-        """Hold writers to one record for each number of a channel; an era begins the numbers anew."""
-        era = 0 if record.policy is None else record.policy.era
-        key = (era, record.environment, record.slot, record.model, record.seq)
-        first = self._decided.setdefault(key, (evidence, index))
-        if first[0] != evidence:
+    def _decide(self, record: audit_record.AuditRecord, index: int) -> None:
+        """Hold writers to one record for each number of a channel."""
+        number = audit_decision.number_of(record)
+        if number is None or record.evidence is None:
+            return
+        first = self._decided.setdefault(number, (record.evidence, index))
+        if first[0] != record.evidence:
             where = f"{record.model}@{record.environment}/{record.slot}"
             self._tell(
                 BAD,

@@ -20,6 +20,7 @@ from vault.core import (
 from vault.core.allowance import Allowance
 from vault.core.heads import Heads
 from vault.core.in_force import Channel, Context, Proofs, Signed
+from vault.core.key_services import KeyServiceId
 from vault.core.memory_format import Mark, Memory
 from vault.core.names import Digest, Environment
 from vault.core.policy import Policy, PolicyId
@@ -29,7 +30,7 @@ from vault.core.trust import Skipped, TrustedRoot
 from vault.errors import AccessDenied, Expired, NotFound, NoUsableKey, Rollback
 from vault.keys.recipients import Identity as AgeIdentity
 from vault.keys.recipients import Recipient as AgeRecipient
-from vault.ports import Clock, Progress, Random, Store, no_progress
+from vault.ports import Clock, KeyService, Progress, Random, Store, no_progress
 
 if TYPE_CHECKING:
     from vault.actions.auditor import Auditor
@@ -62,11 +63,11 @@ class HeldIdentity(Protocol):
         """Its Ed25519 key, 32 bytes."""
 
     @property
-    def recipient(self) -> str:
-        """Its public age key."""
+    def recipient(self) -> str | None:
+        """Its public age key; None where it has none, and reads through key services alone."""
 
     @property
-    def age_identity(self) -> str:
+    def age_identity(self) -> str | None:
         """Its private age key."""
 
     def sign(self, message: bytes) -> bytes:
@@ -122,6 +123,7 @@ class Session:
     _heads: dict[Environment, HeadsFound] = field(default_factory=dict)
     environment_keys: dict[tuple[Environment, int], AgeIdentity] = field(default_factory=dict)
     recipients: dict[Digest, AgeRecipient] = field(default_factory=dict)
+    key_services: dict[KeyServiceId, KeyService] = field(default_factory=dict)  # those asked so far
     certificates: dict[tuple[str, str], bytes] = field(default_factory=dict)  # of log keys, by origin and use
 
     @property

@@ -246,7 +246,7 @@ def source_of(document: Policy) -> PolicySource:
     return PolicySource(
         roles=document.roles,
         environments={
-            name: EnvironmentSource(entry.formats, entry.require, entry.hashed)
+            name: EnvironmentSource(entry.formats, entry.require, entry.hashed, entry.key_services)
             for name, entry in document.environments.items()
         },
         principals={name: _described(member) for name, member in document.members.items()},

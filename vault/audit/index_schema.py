@@ -17,6 +17,7 @@ TALLIED: Final = ("action", "decision", "outcome", "code", "actor", "environment
 FIRSTS: Final = ("actor", "key", "host", "model", "environment", "action")
 HOUR: Final = "hour"
 FILTERED: Final = (*TALLIED, "log")
+NAMED: Final = ("evidence", "manifest", "subject", "host")  # what is asked for by the whole of its text
 
 _SCHEMA: Final = 1
 _APPLICATION: Final = 0x6D764149  # "mvAI"
@@ -59,6 +60,7 @@ INDEXES: Final = {
     "by_log": "entries(log, position)",
     "by_id": "entries(id)",
     "by_attempt": "entries(of) WHERE of IS NOT NULL",
+    **{f"by_{field}": f"entries({field}, time) WHERE {field} IS NOT NULL" for field in NAMED},
 }
 
 

@@ -1,11 +1,12 @@
 """Ask the index over the audit log: filters, newest first, page by page, and what is new."""
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from vault.audit.index import AuditIndex
-from vault.audit.index_schema import FILTERED, INDEXES, WORDS
+from vault.audit.index_schema import FILTERED, INDEXES, NAMED, WORDS
 from vault.core import audit_record, names
 from vault.core.audit_record import AuditRecord
 from vault.core.names import Digest, Environment, Model, Principal, Slot, Version
@@ -20,6 +21,7 @@ _INLINE: Final = 1_000  # numbers written into a query; more are looked up by it
 _TROUBLE: Final = frozenset({audit_record.DENY, audit_record.REFUSE})
 _WALK: Final = 0.2  # what a row costs in a walk along a wide index, against one that is looked up
 _PREFIX_CHARS: Final = 4
+_PAGE: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,36 @@ def pages(index: AuditIndex, asked: Filter = EVERYTHING, *, most: int = 1_000) -
         after = found.after
         if after is None:
             return
+
+
+def holding(index: AuditIndex, fields: Sequence[str], texts: Sequence[str]) -> Iterator[Row]:
+    """Give the rows one of whose `fields`, of `index_schema.NAMED`, is one of the texts; newest first.
+
+    Raises:
+        Unavailable: the index cannot be read now.
+        Refused: `memory-damaged`.
+    """
+    index.ready()
+    marks = ", ".join("?" * len(texts))
+    words = [int(word) for (word,) in index.rows(f"SELECT number FROM words WHERE name IN ({marks})", texts)]  # noqa: S608
+    streams = [_holding(index, NAMED[NAMED.index(field)], word) for field in fields for word in words]
+    last = None
+    for row in heapq.merge(*streams, key=lambda row: (-row.time, -row.row)):
+        if row.row != last:  # two of its fields may be the same text
+            last = row.row
+            yield row
+
+
+def _holding(index: AuditIndex, field: str, word: int) -> Iterator[Row]:
+    after: Cursor = (1 << 62, 0)
+    while True:
+        where = [f"{field} = ?", "(time, row) < (?, ?)"]
+        query = f"{_select(f'INDEXED BY by_{field}', where)} ORDER BY time DESC, row DESC LIMIT ?"
+        found = _rows(index, query, [word, *after, _PAGE])
+        yield from found
+        if len(found) < _PAGE:
+            return
+        after = (found[-1].time, found[-1].row)
 
 
 def newest(index: AuditIndex) -> int:

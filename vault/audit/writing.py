@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vault.audit import tiles
-from vault.audit.reading import CommitRead, LogReader, LogState, certified_note, read_commit
+from vault.audit.reading import CommitRead, LogReader, LogState, Take, certified_note, read_commit
 from vault.audit.tiles import Tiles
 from vault.core import limits, log_commit, log_keys, merkle, note
 from vault.core.log_chain import Head, Link
@@ -65,7 +65,8 @@ class Appended:
 class LogWriter:
     """Appends to one log with one log key; keeps in mind where the log ends.
 
-    `known` and `seen` are as for `LogReader`. An instance is for one thread;
+    `known` and `seen` are as for `LogReader`; `take` sees each commit of others that comes after `known`,
+    before anything is appended, and may refuse to go on. An instance is for one thread;
     other instances, processes and machines may write the same log.
     """
 
@@ -79,6 +80,7 @@ class LogWriter:
         *,
         known: Head | None = None,
         seen: Mapping[int, bytes] | None = None,
+        take: Take | None = None,
     ) -> None:
         """Check that this key may write the log; read nothing yet.
 
@@ -101,6 +103,7 @@ class LogWriter:
         self._origin = origin(policy.vault, log)
         self._signer, self._certificate = signer, certificate
         self._known = known
+        self._take = take
         self._newest: Link | None = None
         self._note: Note | None = None
         self._tiles: Tiles | None = None
@@ -195,6 +198,8 @@ class LogWriter:
         self._note = done.note
 
     def _follow(self, commit: CommitRead) -> None:
+        if self._take is not None:
+            self._take(commit)
         self._advance(commit.growth, commit.entries)
         self._note = commit.note
         if self._tiles is not None:

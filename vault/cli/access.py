@@ -11,7 +11,7 @@ from vault.cli.options import common_of
 from vault.cli.policy_signing import lack_of
 from vault.cli.tables import Cell, Column
 from vault.cli.text import clean, count, size
-from vault.errors import NoUsableKey, Refused, Unavailable
+from vault.errors import AccessDenied, NoUsableKey, Refused, Unavailable
 
 if TYPE_CHECKING:
     from vault.actions.access_plan import Copy
@@ -319,6 +319,8 @@ def _problems(problems: "Iterable[Skipped]") -> list[dict[str, str]]:
 
 
 def _status(problems: "Iterable[Skipped]") -> int:
-    """Give the exit status where something was left out: 7 if the store is all that failed, else 3."""
+    """Give the exit status where something was left out: 7 for a store, 4 for a key service, or else 3."""
     codes = {entry.code for entry in problems}
+    if codes == {"key-service-denied"}:
+        return AccessDenied.exit_status
     return Unavailable.exit_status if codes <= _UNAVAILABLE else Refused.exit_status

@@ -12,10 +12,8 @@ from vault.cli.text import count, size
 from vault.errors import NotFound, Refused, Unavailable
 
 if TYPE_CHECKING:
-    from vault.actions.checking import Finding, Report
+    from vault.actions.check_report import Finding, Report
     from vault.cli.output import Console
-
-_UNAVAILABLE = frozenset({"unavailable", "storage-full", "storage-denied"})
 
 
 @verb(
@@ -24,23 +22,27 @@ _UNAVAILABLE = frozenset({"unavailable", "storage-full", "storage-denied"})
         "mvault check                     # everything; no key is needed",
         "mvault check churn:3",
         "mvault check churn@prod --data   # decrypt and compare as well",
+        "mvault check --all --continue    # go on where it was stopped",
     ),
 )
 @click.argument("reference", metavar="[REF]", required=False, type=ReferenceText())
 @click.option("--all", "everything", is_flag=True, help="Check everything, as without REF.")
 @click.option("--data", is_flag=True, help="Decrypt every file and compare it too; this needs your key.")
+@click.option("--continue", "resume", is_flag=True, help="Go on with a check of everything that was stopped.")
 @click.pass_context
-def check(context: click.Context, reference: str | None, everything: bool, data: bool) -> None:
+def check(context: click.Context, reference: str | None, everything: bool, data: bool, resume: bool) -> None:
     """Check the version REF, or the whole vault: signatures, places and stored bytes.
 
     What strangers put there does no harm and is listed as skipped; what holds
-    is listed with -v only. Ends with status 3 if anything that counts does not
-    hold. Columns when piped: level, subject, message, code.
+    is listed with -v only. A check of everything that was stopped goes on with
+    --continue, on the machine where it began and while the policy is the same.
+    Ends with status 3 if anything that counts does not hold. Columns when
+    piped: level, subject, message, code.
     """
-    if reference is not None and everything:
-        raise click.UsageError("Give a REF or --all, not both.", context)
+    if reference is not None and (everything or resume):
+        raise click.UsageError(f"Give a REF or {'--all' if everything else '--continue'}, not both.", context)
     common = common_of(context)
-    report = common.open().check(reference, data=data)
+    report = common.open().check(reference, data=data, resume=resume)
     console = common.console
     shown = [entry for entry in report.findings if console.style.verbose or entry.level != "ok"]
     value = {
@@ -48,6 +50,7 @@ def check(context: click.Context, reference: str | None, everything: bool, data:
         "versions": report.versions,
         "files": report.files,
         "bytes": report.bytes,
+        "earlier": report.earlier,
         "findings": [
             {"level": entry.level, "subject": entry.subject, "message": entry.message, "code": entry.code}
             for entry in shown
@@ -60,6 +63,9 @@ def check(context: click.Context, reference: str | None, everything: bool, data:
 
 def _print_report(console: "Console", report: "Report", shown: "list[Finding]") -> None:
     """Print what does not hold or does not count (with -v what holds too), then the sum of it."""
+    from vault.cli import text
+    from vault.core import names
+
     rows = [
         (Cell(entry.level), Cell(entry.subject), Cell(entry.message), Cell(entry.code)) for entry in shown
     ]
@@ -79,13 +85,20 @@ def _print_report(console: "Console", report: "Report", shown: "list[Finding]") 
     aside = f" {count(skipped, 'object')} did not count and did no harm." if skipped else ""
     verdict = "everything holds." if bad == 0 else f"{count(bad, 'problem')}, listed above."
     console.notice(f"{looked}: {verdict}{aside}")
+    if report.since is not None:
+        when = text.when(names.time_text(report.since))
+        console.notice(
+            f"{report.earlier:,} of these were looked at by the check that was stopped, begun {when}."
+        )
 
 
 def _status(report: "Report") -> int:
     """Give the exit status: 3 unless all that is wrong is that it is not there, or did not answer."""
+    from vault.actions.check_report import UNAVAILABLE
+
     codes = {entry.code for entry in report.findings if entry.level == "bad"}
     if not codes:
         return 0
     if codes == {NotFound.default_code} and report.versions == 0:
         return NotFound.exit_status
-    return Unavailable.exit_status if codes <= _UNAVAILABLE else Refused.exit_status
+    return Unavailable.exit_status if codes <= UNAVAILABLE else Refused.exit_status

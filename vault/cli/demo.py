@@ -11,6 +11,7 @@ from vault.cli.options import common_of
     examples=(
         "mvault demo                  # under a minute, no network, nothing left behind",
         "mvault demo --keep           # leave the folder, to look around in it",
+        "mvault demo --vault s3://bucket/demo    # in a bucket, where nothing may lie yet",
     ),
 )
 @click.option("--keep", is_flag=True, help="Leave the temporary folder, and say where it is.")
@@ -22,4 +23,7 @@ def demo(context: click.Context, keep: bool) -> None:
     """
     from vault.demo.main import run
 
-    context.exit(run(keep=keep, json=common_of(context).console.style.json))
+    common = common_of(context)
+    # Only what was typed: the vault of the user's settings is not for attacks.
+    location = common.given.get("vault")
+    context.exit(run(location=location, keep=keep, json=common.console.style.json))

@@ -14,7 +14,7 @@ from vault.cli.text import count
     examples=(
         "mvault doctor",
         "mvault doctor --as-loader churn@prod   # every check of a load",
-        "mvault doctor --json | jq .healthy     # in a health check",
+        "mvault doctor --no-write --json | jq .healthy   # in a health check",
     ),
 )
 @click.option(
@@ -24,11 +24,18 @@ from vault.cli.text import count
     type=ReferenceText(),
     help="Take REF through every check of a load; nothing is deserialized.",
 )
+@click.option(
+    "--write/--no-write",
+    "write",
+    default=None,
+    help="Try what the store honours, or do not; by default if this identity may write.",
+)
+@click.option("--large", is_flag=True, help="Try it with an object of 17 MiB as well.")
 @click.pass_context
-def doctor(context: click.Context, reference: str | None) -> None:
+def doctor(context: click.Context, reference: str | None, write: bool | None, large: bool) -> None:
     """Look whether everything is as a load needs it, and say what to do where it is not.
 
-    Store, trust, memory, clock, expiry, identity, keys and libraries. Ends with
+    Store, trust, memory, clock, expiry, identity, keys, room and versions. Ends with
     the status of the first error, 0 without any; warnings do not count. Columns
     when piped: level, subject, message, hint, code.
     """
@@ -42,6 +49,8 @@ def doctor(context: click.Context, reference: str | None) -> None:
         env=common.given.get("env"),
         trust=common.given.get("trust"),
         as_loader=reference,
+        write=write,
+        large=large,
         **common.unlocking(),
     )
     console = common.console

@@ -40,6 +40,8 @@ def identity() -> None:
         "mvault identity new",
         "mvault identity new anna --recipient x25519",
         "mvault identity new web --output web.json --no-passphrase   # for a service",
+        "mvault identity new anna --transit https://bao:8200/transit/anna",
+        "mvault identity new web -o web.json --no-passphrase --no-age-key",
     ),
 )
 @click.argument("name", required=False)
@@ -52,13 +54,36 @@ def identity() -> None:
     help="The kind of its age key; a vault has one kind throughout.",
 )
 @click.option("--no-passphrase", is_flag=True, help="Write it without a passphrase.")
+@click.option(
+    "--transit",
+    metavar="URL",
+    help="Sign with this Ed25519 key of an OpenBao or Vault transit engine: https://HOST:PORT/MOUNT/KEY.",
+)
+@click.option(
+    "--key-version", type=click.IntRange(1), metavar="N", help="Which version of that key (the newest)."
+)
+@click.option("--no-age-key", is_flag=True, help="Give it no age key: it reads through key services alone.")
 @click.pass_context
 def new(
-    context: click.Context, name: str | None, output: Path | None, recipient: str, no_passphrase: bool
+    context: click.Context,
+    name: str | None,
+    output: Path | None,
+    recipient: str,
+    no_passphrase: bool,
+    transit: str | None,
+    key_version: int | None,
+    no_age_key: bool,
 ) -> None:
-    """Make an identity called NAME (your user name), and write it to a new file."""
+    """Make an identity called NAME (your user name), and write it to a new file.
+
+    With --transit the private half of the signing key stays in that service. The
+    version of the key is written into the file: when the key is rotated there, the
+    identity goes on to sign with the old version until you make another.
+    """
     from vault.actions import founding, identities
 
+    if key_version is not None and transit is None:
+        raise click.UsageError("--key-version goes with --transit.")
     common = common_of(context)
     settings = common.settings()
     path = output or settings.identity
@@ -67,9 +92,17 @@ def new(
     if name is not None:
         _principal(name)
     try:
-        founding.new_identity(settings, path, name, recipient, protect=not no_passphrase)
+        founding.new_identity(
+            settings,
+            path,
+            name,
+            None if no_age_key else recipient,
+            protect=not no_passphrase,
+            transit=transit,
+            version=key_version,
+        )
     except NoUsableKey as error:
-        hint = f"{error.hint} {UNPROTECTED_HINT}".lstrip()
+        hint = error.hint if transit is not None else f"{error.hint} {UNPROTECTED_HINT}".lstrip()
         raise NoUsableKey(error.message, code=error.code, subject=error.subject, hint=hint) from None
     made = identities.describe(path)
     own = output is None and common.given.get("identity") is None
@@ -94,12 +127,14 @@ def show(context: click.Context, file: Path | None) -> None:
     found = identities.describe(_chosen(common, file))
     if common.console.json(_value(found, found.path == common.settings().identity)):
         return
+    signer = [] if found.signer is None else [("Signs by", Cell(_signer(found)))]
     common.console.fields(
         [
             ("Name", Cell(found.name)),
             ("Key id", Cell(f"sha256:{found.key_id}")),
             ("Age key", Cell(_kind(found))),
             ("Passphrase", Cell("yes" if found.protected else "none")),
+            *signer,
             ("File", Cell(short(found.path), str(found.path))),
         ]
     )
@@ -141,22 +176,41 @@ def list_(context: click.Context) -> None:
         "mvault identity export > anna.pub",
         "mvault identity export web.pub --identity web.json",
         "mvault init models/ --service web=web.pub    # what its owner does with it",
+        "mvault identity export --form signers >> signers    # for mvault verify",
+        "mvault identity export --form pem --p256      # for other tools",
     ),
 )
 @click.argument("file", type=_FILE, required=False)
+@click.option(
+    "--form",
+    type=click.Choice(["identity", "pem", "openssh", "minisign", "signers", "certificate"]),
+    default="identity",
+    show_default=True,
+    help="How to write it: for vaults, or the signing key alone as other tools read it.",
+)
+@click.option(
+    "--p256", is_flag=True, help="The ECDSA key of signatures for other tools; this needs your key."
+)
 @click.pass_context
-def export(context: click.Context, file: Path | None) -> None:
-    """Write the public half of your identity to FILE or standard output; no passphrase is needed."""
-    from vault.actions import identities
+def export(context: click.Context, file: Path | None, form: str, p256: bool) -> None:
+    """Write the public half of your identity to FILE or standard output; no passphrase is needed.
+
+    Only the certificate and the P-256 key are computed from the private key.
+    """
+    from vault.actions import identities, signing_keys
     from vault.core import public_identity
 
     common = common_of(context)
-    found = identities.public_half(_chosen(common, None))
-    data = public_identity.encode(found)
+    path = _chosen(common, None)
+    found = identities.public_half(path)
+    if form == "identity" and not p256:
+        data = public_identity.encode(found) + b"\n"
+    else:
+        data = signing_keys.export(path, form, compatibility=p256, settings=common.settings())
     if file is None:
-        echo(data.decode("utf-8"))
+        echo(data.decode("utf-8"), end="")
         return
-    identities.create_file(file, data + b"\n")
+    identities.create_file(file, data)
     common.console.outcome(
         {"path": str(file), "name": found.name, "key_id": f"sha256:{found.public.key_id}"},
         plain=str(file),
@@ -248,7 +302,11 @@ def _principal(name: str) -> None:
 
 
 def _kind(found: "IdentityRow") -> str:
-    return "hybrid" if found.kind == "mlkem768x25519" else found.kind
+    return "hybrid" if found.kind == "mlkem768x25519" else found.kind or "none"
+
+
+def _signer(found: "IdentityRow") -> str:
+    return "" if found.signer is None else f"{found.signer.key.url} version {found.signer.version}"
 
 
 def _value(found: "IdentityRow", used: bool) -> dict[str, object]:
@@ -256,7 +314,8 @@ def _value(found: "IdentityRow", used: bool) -> dict[str, object]:
         "name": found.name,
         "key_id": f"sha256:{found.key_id}",
         "recipient": found.recipient,
-        "recipient_kind": _kind(found),
+        "recipient_kind": None if found.kind is None else _kind(found),
+        "signer": _signer(found) or None,
         "protected": found.protected,
         "path": str(found.path),
         "in_use": used,

@@ -43,6 +43,8 @@ COMMANDS = {
     "check": ("vault.cli.checking:check", "Check signatures, places and stored bytes."),
     "renew": ("vault.cli.renewing:renew", "Sign anew what is due: heads, root, policy."),
     "doctor": ("vault.cli.doctor:doctor", "Look whether everything is as a load needs it."),
+    "sign": ("vault.cli.signing:sign", "Sign a file or folder beside it, for any tool to verify."),
+    "verify": ("vault.cli.signing:verify", "Verify a file or folder by the signature beside it."),
     "inspect": ("vault.cli.inspecting:inspect", "Tell what files would do if loaded; never load them."),
     "convert": (
         "vault.cli.converting:convert",

@@ -23,6 +23,7 @@ _LIST_BYTES = 16 * 1024 * 1024
         "mvault push churn model.skops",
         "mvault push churn exported/ --version 1.4.0 --metric auc=0.91 --note 'May'",
         "mvault push nepse/NABIL model.onnx --features columns.json",
+        "mvault push churn exported/ --signed-by signers",
         "train | mvault push churn -                  # from standard input",
     ),
 )
@@ -50,6 +51,14 @@ _LIST_BYTES = 16 * 1024 * 1024
     is_flag=True,
     help="Publish every file's SHA-256; it lets anybody confirm a guess at a small file.",
 )
+@click.option(
+    "--signed-by",
+    "signed_by",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Publish PATH only if somebody in FILE signed it (as mvault verify --trusted). Repeatable.",
+)
 @click.pass_context
 def push(
     context: click.Context,
@@ -63,6 +72,7 @@ def push(
     note: str | None,
     tags: tuple[str, ...],
     public: bool,
+    signed_by: tuple[Path, ...],
 ) -> None:
     """Package the files and folders PATH as a new version of MODEL, sign, seal and publish them.
 
@@ -86,6 +96,7 @@ def push(
         notes=note,
         tags=tags,
         public=public,
+        signed_by=list(signed_by) or None,
     )
     onward = opened.policy.onward(reference.model, opened.env)
     common.console.outcome(

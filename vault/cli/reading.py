@@ -312,6 +312,7 @@ def history(context: click.Context, model: str) -> None:
         "mvault pull churn@prod out/",
         "mvault pull churn:3 churn-3.zip --zip",
         "mvault pull churn@prod served/ --layout tf-serving",
+        "mvault pull churn:3 out/ --with-signature    # and sign them, in out.sig",
     ),
 )
 @click.argument("reference", metavar="REF", type=ReferenceText())
@@ -322,14 +323,25 @@ def history(context: click.Context, model: str) -> None:
     type=click.Choice(["tf-serving"]),
     help="Write the SavedModel alone, where TensorFlow Serving looks: DIR/MODEL/VERSION.",
 )
+@click.option("--with-signature", is_flag=True, help="Sign the new folder DIR with your identity: DIR.sig.")
 @click.pass_context
-def pull(context: click.Context, reference: str, destination: Path, zipped: bool, layout: str | None) -> None:
+def pull(
+    context: click.Context,
+    reference: str,
+    destination: Path,
+    zipped: bool,
+    layout: str | None,
+    with_signature: bool,
+) -> None:
     """Write the files of the version REF into DIR, each only after it verified; nothing is overwritten.
 
-    They are no longer encrypted there, and their signature is not with them.
+    They are no longer encrypted there, and their signature is not with them
+    unless you sign them: mvault verify, and other tools, check that one.
     """
     common = common_of(context)
-    written = common.open().pull(reference, destination, zip=zipped, layout=layout)
+    written = common.open().pull(
+        reference, destination, zip=zipped, layout=layout, with_signature=with_signature
+    )
     common.console.outcome(
         {"reference": reference, "path": str(written.absolute()), "zip": zipped},
         plain=str(written),

@@ -31,6 +31,10 @@ class Fields:
         self.what = what
         self._left = dict(value)
 
+    def has(self, name: str) -> bool:
+        """Tell whether a field is there and was not taken yet, for formats whose fields may be missing."""
+        return name in self._left
+
     def raw(self, name: str) -> JSONValue:
         """Take a field as it is."""
         if name not in self._left:

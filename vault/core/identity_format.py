@@ -1,7 +1,8 @@
 """Read and write identity files (docs/format.md, "Identity file").
 
 An identity file is strict JSON: who it is and both public keys in the clear,
-both private keys sealed under a passphrase. The key is Argon2id of the
+both private keys sealed under a passphrase; or in place of the signing key the
+name of one in a service. The key is Argon2id of the
 passphrase (RFC 9106), the seal ChaCha20-Poly1305 (RFC 8439) with every other
 field of the file as associated data, so that nothing in it can be altered.
 """
@@ -17,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from vault.core import ed25519, limits, names, strict_json
-from vault.core.fields import Fields, base64_bytes, malformed
+from vault.core import ed25519, key_services, limits, names, strict_json
+from vault.core.fields import Fields, base64_bytes, malformed, one_of
+from vault.core.key_services import SigningKeyId
 from vault.core.strict_json import JSONValue
 from vault.errors import Malformed, NoUsableKey, Refused
 
@@ -51,10 +53,13 @@ class Protection:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The private half: Ed25519 seed (32 bytes), age identity line, time of creation (seconds)."""
+    """The private half: Ed25519 seed (32 bytes), age identity line, time of creation (seconds).
 
-    seed: bytes = field(repr=False)
-    age_identity: str = field(repr=False)
+    There is no seed where a service signs, and no age identity where nothing is wrapped to the identity.
+    """
+
+    seed: bytes | None = field(repr=False)
+    age_identity: str | None = field(repr=False)
     created: int
 
 
@@ -62,14 +67,16 @@ class Secrets:
 class IdentityDocument:
     """What an identity file says; `protection` is None where no passphrase protects it.
 
-    `secret` is nonce and ciphertext, or the secrets as plain JSON.
+    `secret` is nonce and ciphertext, or the secrets as plain JSON. `signer` is the key that signs, where
+    that is in a service; `recipient` is None where the identity has no age key.
     """
 
     name: names.Principal
     public: ed25519.PublicKey
-    recipient: str
+    recipient: str | None
     protection: Protection | None
     secret: bytes = field(repr=False)
+    signer: SigningKeyId | None = None
 
 
 def parse(data: bytes, subject: str) -> IdentityDocument:
@@ -96,12 +103,13 @@ def open_secrets(document: IdentityDocument, passphrase: bytes, subject: str) ->
     else:
         plain = _unseal(document, document.protection, passphrase, subject)
     try:
-        secrets = _secrets(plain)
+        secrets = _secrets(plain, document)
     except Refused as refusal:
         raise damaged(subject, refusal.message) from None
-    derived = Ed25519PrivateKey.from_private_bytes(secrets.seed).public_key().public_bytes_raw()
-    if derived != document.public.raw:
-        raise damaged(subject, "Its public key is not that of its private key.")
+    if secrets.seed is not None:
+        derived = Ed25519PrivateKey.from_private_bytes(secrets.seed).public_key().public_bytes_raw()
+        if derived != document.public.raw:
+            raise damaged(subject, "Its public key is not that of its private key.")
     return secrets
 
 
@@ -109,11 +117,12 @@ def seal(
     *,
     name: names.Principal,
     public: ed25519.PublicKey,
-    recipient: str,
+    recipient: str | None,
     secrets: Secrets,
     passphrase: bytes,
     protection: Protection | None,
     nonce: bytes,
+    signer: SigningKeyId | None = None,
 ) -> IdentityDocument:
     """Make the document of an identity; with `protection` None whoever reads it has the secrets.
 
@@ -123,16 +132,16 @@ def seal(
         ValueError: a part is not what `parse` and `open_secrets` would accept again.
         NoUsableKey: there is no memory for Argon2id.
     """
-    plain = strict_json.encode(
-        {
-            "age": secrets.age_identity,
-            "created": names.time_text(secrets.created),
-            "ed25519": _base64(secrets.seed),
-        }
-    )
-    document = IdentityDocument(name, public, recipient, protection, plain)
+    told: dict[str, JSONValue] = {
+        "age": secrets.age_identity,
+        "created": names.time_text(secrets.created),
+    }
+    if secrets.seed is not None:
+        told["ed25519"] = _base64(secrets.seed)
+    plain = strict_json.encode(told)
+    document = IdentityDocument(name, public, recipient, protection, plain, signer)
     try:
-        _secrets(plain)
+        _secrets(plain, document)
         _document(serialise(replace(document, secret=bytes(NONCE_BYTES + _TAG_BYTES))))
     except Refused as refusal:
         raise ValueError(f"This identity could not be read again: {refusal.message}") from None
@@ -165,19 +174,27 @@ def _document(data: bytes) -> IdentityDocument:
     protection = fields.object("protection", _protection)
     public, recipient = fields.object("public", _public)
     secret = fields.text("secret", base64_bytes)
+    signer = fields.object("signer", _signer) if fields.has("signer") else None
     fields.done()
     if protection is not None and len(secret) < NONCE_BYTES + _TAG_BYTES:
         raise malformed("The identity file", "its secret is too short")
-    return IdentityDocument(name, public, recipient, protection, secret)
+    return IdentityDocument(name, public, recipient, protection, secret, signer)
 
 
 def _clear(document: IdentityDocument) -> dict[str, JSONValue]:
-    return {
+    clear: dict[str, JSONValue] = {
         "format": FORMAT,
         "name": document.name,
         "protection": _protection_value(document.protection),
         "public": {"age": document.recipient, "ed25519": _base64(document.public.raw)},
     }
+    if document.signer is not None:
+        clear["signer"] = {
+            "key": document.signer.key.url,
+            "kind": key_services.TRANSIT,
+            "version": document.signer.version,
+        }
+    return clear
 
 
 def _bound(document: IdentityDocument) -> bytes:
@@ -214,18 +231,25 @@ def _protection_value(protection: Protection | None) -> JSONValue:
     }
 
 
-def _public(fields: Fields) -> tuple[ed25519.PublicKey, str]:
-    recipient = fields.text("age", _matching(_RECIPIENT, "an age recipient"))
+def _signer(fields: Fields) -> SigningKeyId:
+    fields.text("kind", one_of(key_services.TRANSIT))
+    return SigningKeyId(fields.text("key", key_services.transit_key), fields.integer("version", 1))
+
+
+def _public(fields: Fields) -> tuple[ed25519.PublicKey, str | None]:
+    recipient = fields.optional("age", _matching(_RECIPIENT, "an age recipient"))
     return ed25519.PublicKey.parse(fields.text("ed25519", base64_bytes)), recipient
 
 
-def _secrets(plain: bytes) -> Secrets:
+def _secrets(plain: bytes, document: IdentityDocument) -> Secrets:
     fields = Fields(strict_json.parse(plain, limit=limits.IDENTITY_FILE_BYTES), "Its secret part")
-    age_identity = fields.text("age", _matching(_AGE_IDENTITY, "an age identity"))
+    age_identity = fields.optional("age", _matching(_AGE_IDENTITY, "an age identity"))
     created = fields.text("created", names.timestamp)
-    seed = fields.text("ed25519", base64_bytes)
+    seed = fields.text("ed25519", base64_bytes) if document.signer is None else None
     fields.done()
-    if len(seed) != ed25519.SEED_BYTES:
+    if (age_identity is None) != (document.recipient is None):
+        raise malformed("Its secret part", "it has one half of an age key")
+    if seed is not None and len(seed) != ed25519.SEED_BYTES:
         raise malformed("Its secret part", f"the seed has not {ed25519.SEED_BYTES} bytes")
     return Secrets(seed, age_identity, created)
 

@@ -8,6 +8,8 @@ from vault.core.names import Digest, Environment, Model, Principal, Slot, Versio
 
 README: Final = "README.txt"
 VAULT: Final = "vault.json"
+PROBE: Final = "probe.json"
+PROBES: Final = "probe/"
 ROOTS: Final = "trust/root/"
 POLICIES: Final = "trust/policy/"
 HEADS: Final = "trust/heads/"
@@ -16,6 +18,7 @@ COMPARTMENT: Final = "all"
 RECOVERY: Final = Principal("recovery")
 MARK: Final = "@"
 
+_SERVICE_COPY: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}\.json\Z", re.ASCII)
 _COPY: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}\.age\Z", re.ASCII)
 _HEADER: Final = re.compile(r"([0-9a-f]{32})-[0-9a-f]{32}\Z", re.ASCII)
 _APPROVAL: Final = re.compile(r"[0-9a-f]{64}\.json\Z", re.ASCII)
@@ -73,8 +76,23 @@ def environment_key(
 
 
 def copies_for(recipient_digest: Digest) -> str:
-    """Begin the names of the wrapped copies for one recipient."""
+    """Begin the names of the wrapped copies for one recipient, or key of a service."""
     return f"{recipient_digest[:16]}-"
+
+
+def service_keys(environment: Environment, epoch: int) -> str:
+    """Name the folder of the copies of an environment's key that key services wrapped."""
+    return f"{epoch_keys(environment, epoch)}{MARK}/"
+
+
+def service_key(environment: Environment, epoch: int, service_digest: Digest, content: Digest) -> str:
+    """Name one copy of an environment's key that a key service wrapped."""
+    return f"{service_keys(environment, epoch)}{copies_for(service_digest)}{content[:32]}.json"
+
+
+def is_service_copy(name: str) -> bool:
+    """Tell whether a name in the folder of what key services wrapped has the form of a copy."""
+    return _SERVICE_COPY.match(name) is not None
 
 
 def is_copy(name: str) -> bool:

@@ -56,6 +56,7 @@ ENVIRONMENTS: Final = 64
 EPOCHS: Final = 4_096
 PATTERNS: Final = 10_000
 ROOT_KEYS: Final = 64
+KEY_SERVICES: Final = 16  # of one environment
 
 # age v1.
 AGE_CHUNK: Final = 64 * KIB
@@ -71,6 +72,12 @@ KEY_CANDIDATES: Final = 64
 KEY_NAMES: Final = 1_024  # looked at to find them, since those named after their content come first
 IDENTITY_FILE_BYTES: Final = 64 * KIB
 RECIPIENT_CHARS: Final = 4_096
+
+# Keys in a service: what it answers, what it wrapped, how a key is named there, and the token for it.
+KEY_SERVICE_BYTES: Final = 64 * KIB
+WRAPPED_KEY_BYTES: Final = 16 * KIB
+KEY_SERVICE_CHARS: Final = 512
+TOKEN_BYTES: Final = 8 * KIB
 
 # Containers and formats looked at before any format's own code runs.
 ZIP_ENTRIES: Final = 20_000
@@ -92,6 +99,7 @@ SCHEMA_BYTES: Final = 128 * MIB
 
 # The client's memory.
 MEMORY_BYTES: Final = 64 * MIB
+PROBE_BYTES: Final = 4 * KIB
 MEMORY_ENTRIES: Final = 90_000  # channels and versions together; twice as many JSON items
 PINS: Final = 10_000
 PINS_BYTES: Final = 8 * MIB
@@ -167,8 +175,27 @@ LOG_EDGE_HASHES: Final = 54  # bits of `NUMBER_MAX`
 LOG_COMMIT_BYTES: Final = (
     KIB + LOG_CERTIFICATE_BYTES + LOG_CHECKPOINT_BYTES + 32 * LOG_EDGE_HASHES + LOG_ENTRIES_BYTES
 )
+LOG_REREAD: Final = 4_096  # commits that a writer reads again to know every number that was logged
 LOG_HISTORY: Final = 65_536  # heads in force that a reader keeps, to tell a fork from a copy
 LOG_COSIGNATURES: Final = 1_024  # looked at for one checkpoint
 NOTE_BYTES: Final = 1 * MIB
 NOTE_SIGNATURES: Final = 100
 PROOF_BYTES: Final = 2 * MIB
+
+# Signatures beside files (OMS bundles), and whom to trust for them.
+OMS_BUNDLE_BYTES: Final = 16 * MIB
+OMS_RESOURCES: Final = 50_000
+OMS_JSON_ITEMS: Final = 8 * OMS_RESOURCES  # seven for each file
+OMS_IGNORED: Final = 1_000
+OMS_NAME_CHARS: Final = 255
+OMS_PATH_CHARS: Final = 4_096
+OMS_FOLDERS: Final = 64  # inside each other
+OMS_CERTIFICATES: Final = 8
+OMS_CERTIFICATE_BYTES: Final = 16 * KIB
+OMS_KEY_ID_CHARS: Final = 256
+OMS_SIGNATURE_BYTES: Final = 256
+OMS_TRUSTED_KEYS: Final = 1_000
+OMS_TRUSTED_BYTES: Final = 1 * MIB
+OMS_PATTERNS: Final = 100
+OMS_TRIALS: Final = 10_000  # of a signature with a key; ECDSA over P-521 takes 0.6 ms
+OMS_CACHE_BYTES: Final = 32 * MIB

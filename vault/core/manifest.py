@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vault.core import limits, names, strict_json
+from vault.core import limits, names, package_paths, strict_json
 from vault.core.fields import Fields, hexadecimal, malformed, one_of, plain, time
 from vault.core.names import Digest, Path
 from vault.core.policy import PolicyId
@@ -23,6 +23,8 @@ METADATA: Final = Path("metadata.json")
 ROLES: Final = ("artifact", "features", "file", "metadata", "model", "preprocessor", "requirements", "sample")
 DESERIALIZED: Final = ("artifact", "model", "preprocessor")  # roles whose format an environment decides
 _LABEL: Final = b"mvault/v1/file-commitment\x00"
+
+check_paths: Final = package_paths.check_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,21 +181,6 @@ def _file(fields: Fields) -> FileEntry:
         commitment=fields.optional("commitment", hexadecimal(32)),
         sha256=fields.optional("sha256", names.digest),
     )
-
-
-def check_paths(paths: list[Path], subject: str) -> None:
-    """Refuse paths that some file system confuses, or of which one is a folder of another.
-
-    Raises:
-        Malformed: `malformed-document`.
-    """
-    folded = {names.fold(path) for path in paths}
-    if len(folded) != len(paths):
-        raise malformed(subject, "two of its paths are equal, or differ only in case or in form")
-    for path in folded:
-        parts = path.split("/")
-        if any("/".join(parts[:depth]) in folded for depth in range(1, len(parts))):
-            raise malformed(subject, "a path of it is both a file and a folder")
 
 
 def check_file(entry: FileEntry, metadata: Metadata, size: int, sha256: bytes, subject: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from vault.core import names
+from vault.core.key_services import KeyServiceId
 from vault.core.names import Digest, Environment, Model, Principal
 
 KIND: Final = "policy"
@@ -152,6 +153,7 @@ class EnvironmentRule:
     formats: tuple[str, ...]
     require: Requirements
     hashed: tuple[str, ...] = ()  # fields of audit records that are written as keyed hashes only
+    key_services: tuple[KeyServiceId, ...] = ()  # which hold a copy of the environment's key
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +192,6 @@ class Grant:
 
 # By action and environment, of a promotion the one promoted to.
 Granted = Mapping[tuple[str, Environment], tuple[Grant, ...]]
-
-
 # The rules of each role by action, with their places in the role: a decision looks at those alone.
 RuleIndex = Mapping[Principal, Mapping[str, tuple[tuple[int, Rule], ...]]]
 

@@ -226,7 +226,21 @@ def enforcement(
             f"{who} holds the key of {environment} for something else, and one key opens all of it: "
             "honest loaders refuse, the encryption does not"
         )
-    return CRYPTOGRAPHIC, f"no key of {environment} is wrapped for {who}, so nothing there can be decrypted"
+    return _without_key(view, who, environment)
+
+
+def _without_key(view: Ruled, who: Principal, environment: Environment) -> tuple[str, str]:
+    """Say what keeps somebody from an environment whose key is not wrapped for them."""
+    rule = view.environments.get(environment)
+    if rule is None or not rule.key_services:
+        return (
+            CRYPTOGRAPHIC,
+            f"no key of {environment} is wrapped for {who}, so nothing there can be decrypted",
+        )
+    return STORAGE, (
+        f"honest loaders refuse; no key of {environment} is wrapped for {who}, but "
+        f"{' and '.join(map(str, rule.key_services))} unwraps it for whoever its own access control lets in"
+    )
 
 
 def demands(view: View, environment: Environment) -> Iterator[Demand]:

@@ -189,4 +189,5 @@ def _settings(rule: EnvironmentRule | None) -> dict[str, str]:
         "max_age_days": "" if asked.max_age_days is None else str(asked.max_age_days),
         "witnesses": "" if asked.witnesses is None else str(asked.witnesses),
         "hashed": "" if rule is None else ", ".join(sorted(rule.hashed)),
+        "key_services": "" if rule is None else ", ".join(sorted(map(str, rule.key_services))),
     }

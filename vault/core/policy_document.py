@@ -7,8 +7,9 @@ import base64
 from collections.abc import Mapping
 from typing import Final
 
-from vault.core import ed25519, envelope, layout, limits, names, strict_json
+from vault.core import ed25519, envelope, key_services, layout, limits, names, strict_json
 from vault.core.fields import Fields, base64_bytes, malformed, one_of, plain, time
+from vault.core.key_services import KeyServiceId
 from vault.core.policy import (
     ACTIONS,
     KIND,
@@ -113,7 +114,7 @@ def _environment_value(entry: EnvironmentRule) -> dict[str, JSONValue]:
             "role": require.approvals.role,
             "threshold": require.approvals.threshold,
         }
-    return {
+    value: dict[str, JSONValue] = {
         "epochs": [
             {"number": epoch.number, "recipient": _recipient_value(epoch.recipient)} for epoch in entry.epochs
         ],
@@ -130,6 +131,9 @@ def _environment_value(entry: EnvironmentRule) -> dict[str, JSONValue]:
             "witnesses": require.witnesses,
         },
     }
+    if entry.key_services:  # not there where there are none, as in every policy before there were any
+        value["key_services"] = [{"key": held.key, "kind": held.kind} for held in entry.key_services]
+    return value
 
 
 def parse(payload: bytes, subject: str) -> Policy:
@@ -272,11 +276,25 @@ def _environments(
             formats=fields.texts("formats", plain, limits.ENVIRONMENTS),
             require=fields.object("require", _requirements),
             hashed=fields.texts("hashed", one_of(*HASHED), len(HASHED)),
+            key_services=_key_services(fields),
         )
         fields.done()
         if [epoch.number for epoch in epochs] != sorted({epoch.number for epoch in epochs}):
             raise malformed(fields.what, "its epochs ascend")
     return found
+
+
+def _key_services(fields: Fields) -> tuple[KeyServiceId, ...]:
+    if not fields.has("key_services"):
+        return ()
+    found = fields.objects("key_services", _key_service, limits.KEY_SERVICES)
+    if not found or len(set(found)) != len(found):
+        raise malformed(fields.what, "its key services are different, and at least one where they are named")
+    return found
+
+
+def _key_service(fields: Fields) -> KeyServiceId:
+    return key_services.identify(fields.text("kind", str), fields.text("key", str))
 
 
 def _epoch(fields: Fields) -> Epoch:

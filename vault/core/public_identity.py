@@ -21,11 +21,11 @@ _RECIPIENT: Final = re.compile(r"age1[a-z0-9]+\Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class PublicIdentity:
-    """The public half of an identity: its name, Ed25519 key and age recipient."""
+    """The public half of an identity: its name, Ed25519 key, and age recipient where it has one."""
 
     name: names.Principal
     public: ed25519.PublicKey
-    recipient: str
+    recipient: str | None
 
 
 def parse(data: bytes, subject: str) -> PublicIdentity:
@@ -43,7 +43,7 @@ def parse(data: bytes, subject: str) -> PublicIdentity:
         found = PublicIdentity(
             name=fields.text("name", names.principal),
             public=ed25519.PublicKey.parse(fields.text("ed25519", base64_bytes)),
-            recipient=fields.text("age", _recipient),
+            recipient=fields.optional("age", _recipient),
         )
         fields.done()
     except Refused as refusal:

@@ -5,11 +5,13 @@ may say where the vault is and how things are shown, and nothing else.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vault.core import limits
+from vault.core import limits, names
 from vault.core.allowance import Allowance
+from vault.core.names import Environment
 from vault.errors import Malformed
 
 COLORS: Final = ("auto", "always", "never")
@@ -31,6 +33,7 @@ class ProjectFile:
     """What a project's `mvault.toml` says."""
 
     vault: str | None
+    stores: Mapping[Environment, str] | None
     display: DisplaySettings
 
 
@@ -39,10 +42,13 @@ class UserFile:
     """What the user's own `config.toml` says; paths are as they were written."""
 
     vault: str | None
+    stores: Mapping[Environment, str] | None
     identity: str | None
     trust: str | None
     env: str | None
     audit: str | None
+    cache: str | None
+    cache_bytes: int | None
     allow: Allowance | None
     passphrase_file: str | None
     passphrase_command: tuple[str, ...] | None
@@ -58,14 +64,14 @@ def parse_project(data: bytes, subject: str) -> ProjectFile:
     """
     table = _parse(data, subject, limits.PROJECT_SETTINGS_BYTES)
     for key in table.left():
-        if key not in {"vault", "display"}:
+        if key not in {"vault", "stores", "display"}:
             raise Malformed(
                 f"{subject} sets {key[:80]!r}, which a project may not, since its file can come from a "
-                "stranger. Only 'vault' and [display] may stand there.",
+                "stranger. Only 'vault', [stores] and [display] may stand there.",
                 subject=subject,
                 hint="Take it out of that file. If you want it, put it into your own configuration.",
             )
-    return ProjectFile(table.text("vault"), _display(table))
+    return ProjectFile(table.text("vault"), _stores(table), _display(table))
 
 
 def parse_user(data: bytes, subject: str) -> UserFile:
@@ -93,10 +99,13 @@ def parse_user(data: bytes, subject: str) -> UserFile:
             raise passphrase.wrong("has either 'file' or 'command'")
     found = UserFile(
         vault=table.text("vault"),
+        stores=_stores(table),
         identity=table.text("identity"),
         trust=table.text("trust"),
         env=table.text("env"),
         audit=table.text("audit"),
+        cache=table.text("cache"),
+        cache_bytes=table.integer("cache_bytes", 1, limits.FILE_BYTES),
         allow=allow,
         passphrase_file=passphrase_file,
         passphrase_command=passphrase_command,
@@ -104,6 +113,48 @@ def parse_user(data: bytes, subject: str) -> UserFile:
     )
     table.done()
     return found
+
+
+def located_stores(pairs: Iterable[tuple[object, object]], where: str) -> dict[Environment, str]:
+    """Read which environments have stores of their own, and where, from the caller's own words.
+
+    Raises:
+        ValueError: it is no such list, or has two stores for one environment.
+    """
+    found: dict[Environment, str] = {}
+    for name, location in pairs:
+        try:
+            environment = names.environment(str(name))
+        except Malformed as error:
+            raise ValueError(
+                f"{where} is ENVIRONMENT=LOCATION, separated by spaces: {error.message}"
+            ) from None
+        if environment in found:
+            raise ValueError(f"{where} has two stores for {environment}.")
+        found[environment] = word(location, where)
+    return found
+
+
+def number_of_bytes(text: str, where: str) -> int:
+    """Read a size from the caller's own words.
+
+    Raises:
+        ValueError: it is no whole number above 0.
+    """
+    if not re.fullmatch(r"[1-9][0-9]{0,15}", text, re.ASCII):
+        raise ValueError(f"{where} is a number of bytes.")
+    return int(text)
+
+
+def word(value: object, where: str) -> str:
+    """Read a text from the caller's own words.
+
+    Raises:
+        ValueError: it is none, or not printable.
+    """
+    if not isinstance(value, str) or not is_text(value):
+        raise ValueError(f"{where} is printable text of 1 to {limits.SETTING_CHARS:,} characters.")
+    return value
 
 
 def is_text(value: object) -> bool:
@@ -127,6 +178,23 @@ def _parse(data: bytes, subject: str, limit: int) -> "_Table":
 
 def _wrong(subject: str, reason: str) -> Malformed:
     return Malformed(f"{subject} {reason}.", subject=subject, hint="Correct that file, or remove it.")
+
+
+def _stores(table: "_Table") -> Mapping[Environment, str] | None:
+    """Read where environments have stores of their own: environment → location."""
+    stores = table.table("stores")
+    if stores is None:
+        return None
+    found: dict[Environment, str] = {}
+    for name in stores.left():
+        try:
+            environment = names.environment(name)
+        except Malformed:
+            raise stores.wrong("has a location for each environment, which this is not") from None
+        location = stores.text(name)
+        if location is not None:
+            found[environment] = location
+    return found
 
 
 def _display(table: "_Table") -> DisplaySettings:

@@ -25,12 +25,13 @@ def parse(
     limit: int = limits.DOCUMENT_BYTES,
     floats: bool = False,
     canonical: bool = True,
+    items: int = limits.JSON_ITEMS,
     subject: str = "",
 ) -> "JSONValue":
     """Parse UTF-8 JSON of at most `limit` bytes.
 
     Duplicate keys, NaN and infinities, lone surrogates, integers over 16
-    digits, and more depth or items than `limits` allows are refused; so are
+    digits, and more depth than `limits` allows or more than `items` items are refused; so are
     floats unless `floats`, and any spelling but the canonical one unless
     `canonical` is false (for other people's formats).
 
@@ -45,7 +46,7 @@ def parse(
         )
     held = bytes(data)
     try:
-        _bound_text(held)
+        _bound_text(held, items)
         text = held.decode("utf-8")
         value: JSONValue = json.loads(
             text,
@@ -54,7 +55,7 @@ def parse(
             parse_int=_integer,
             parse_constant=_no_constant,
         )
-        _bound(value)
+        _bound(value, items)
         respelled = encode(value)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise _malformed(subject, _reason(error)) from None
@@ -117,18 +118,17 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a value")
 
 
-def _bound_text(data: bytes) -> None:
+def _bound_text(data: bytes, most: int) -> None:
     """Refuse more items than may be before any is built: a few bytes of text become hundreds in memory."""
-    most = limits.JSON_ITEMS
     if data.count(b",") > most and _STRING.sub(b"", data).count(b",") > most:
-        raise _too_many()
+        raise _too_many(most)
 
 
-def _too_many() -> ValueError:
-    return ValueError(f"it holds more than {limits.JSON_ITEMS:,} items")
+def _too_many(most: int) -> ValueError:
+    return ValueError(f"it holds more than {most:,} items")
 
 
-def _bound(value: "JSONValue") -> None:
+def _bound(value: "JSONValue", most: int) -> None:
     """Bound depth, items and string lengths; iterative, so depth costs no stack."""
     items = 0
     level: list[JSONValue] = [value]
@@ -148,8 +148,8 @@ def _bound(value: "JSONValue") -> None:
                 below.extend(entry)
             elif isinstance(entry, str) and len(entry) > limits.JSON_STRING_CHARS:
                 raise ValueError("a string is too long")
-        if items > limits.JSON_ITEMS:
-            raise _too_many()
+        if items > most:
+            raise _too_many(most)
         level = below
 
 

@@ -38,16 +38,16 @@ SCB: Final = Place("nepse/SCB", "1")
 
 
 def _flip_payload(stage: Stage) -> None:
-    path = tampering.payload(stage, CHURN, "model.skops")
-    data = bytearray(path.read_bytes())
+    name = tampering.payload(stage, CHURN, "model.skops")
+    data = bytearray(stage.storage.get(name))
     data[len(data) // 2] ^= 1
-    tampering.write(path, bytes(data))
+    stage.storage.put(name, bytes(data))
 
 
 def _pickle_for_payload(stage: Stage) -> None:
-    path = tampering.payload(stage, CHURN, "model.skops")
-    size = path.stat().st_size
-    tampering.write(path, tampering.pickle(stage.marker).ljust(size, b"\0"))
+    name = tampering.payload(stage, CHURN, "model.skops")
+    size = stage.storage.stat(name).size
+    stage.storage.put(name, tampering.pickle(stage.marker).ljust(size, b"\0"))
 
 
 def _sealed_pickle(stage: Stage) -> None:
@@ -55,30 +55,29 @@ def _sealed_pickle(stage: Stage) -> None:
 
 
 def _strip_signatures(stage: Stage) -> None:
-    tampering.edit(tampering.manifest(stage, CHURN), lambda document: document | {"signatures": []})
+    tampering.edit(stage, tampering.manifest(CHURN), lambda document: document | {"signatures": []})
 
 
 def _flip_manifest(stage: Stage) -> None:
-    payload, signatures = tampering.opened(tampering.manifest(stage, CHURN))
+    payload, signatures = tampering.opened(stage, tampering.manifest(CHURN))
     larger = payload.replace(b'"public":false', b'"public":true')
-    tampering.put_together(tampering.manifest(stage, CHURN), "manifest", larger, signatures)
+    tampering.put_together(stage, tampering.manifest(CHURN), "manifest", larger, signatures)
 
 
 def _sign_as_stranger(stage: Stage) -> None:
-    tampering.sign_again(tampering.manifest(stage, CHURN), "manifest", tampering.stranger())
+    tampering.sign_again(stage, tampering.manifest(CHURN), "manifest", tampering.stranger())
 
 
 def _sign_as_service(stage: Stage) -> None:
-    tampering.sign_again(tampering.manifest(stage, CHURN), "manifest", stage.loader)
+    tampering.sign_again(stage, tampering.manifest(CHURN), "manifest", stage.loader)
 
 
 def _delete_newest_record(stage: Stage) -> None:
-    tampering.record(stage, "churn", 2).unlink()
+    stage.storage.delete(tampering.record("churn", 2))
 
 
 def _replay_older_record(stage: Stage) -> None:
-    older = tampering.record(stage, "churn", 1).read_bytes()
-    tampering.write(tampering.record(stage, "churn", 2), older)
+    stage.storage.put(tampering.record("churn", 2), stage.storage.get(tampering.record("churn", 1)))
 
 
 def _promote_as_service(stage: Stage) -> None:
@@ -90,26 +89,25 @@ def _promote_as_stranger(stage: Stage) -> None:
 
 
 def _copy_record_and_keys(stage: Stage) -> None:
-    record = tampering.record(stage, "churn", 1).read_bytes()
-    tampering.write(tampering.record(stage, DRAFT.model, 1), record)
-    tampering.copy(tampering.keys(stage, DRAFT, "dev"), tampering.keys(stage, DRAFT, "prod"))
+    stage.storage.put(tampering.record(DRAFT.model, 1), stage.storage.get(tampering.record("churn", 1)))
+    _copy_dev_keys(stage)
 
 
 def _copy_dev_keys(stage: Stage) -> None:
-    tampering.copy(tampering.keys(stage, DRAFT, "dev"), tampering.keys(stage, DRAFT, "prod"))
+    stage.storage.copy(tampering.keys(DRAFT, "dev"), tampering.keys(DRAFT, "prod"))
 
 
 def _copy_other_model(stage: Stage) -> None:
-    tampering.copy(tampering.version(stage, NICA), tampering.version(stage, NABIL))
+    stage.storage.copy(tampering.version(NICA), tampering.version(NABIL))
 
 
 def _copy_other_file(stage: Stage) -> None:
-    data = tampering.payload(stage, NICA, "model.skops").read_bytes()
-    tampering.write(tampering.payload(stage, NABIL, "model.skops"), data)
+    data = stage.storage.get(tampering.payload(stage, NICA, "model.skops"))
+    stage.storage.put(tampering.payload(stage, NABIL, "model.skops"), data)
 
 
 def _copy_older_version(stage: Stage) -> None:
-    tampering.copy(tampering.version(stage, OLD_CHURN), tampering.version(stage, CHURN))
+    stage.storage.copy(tampering.version(OLD_CHURN), tampering.version(CHURN))
 
 
 def _swap_vault(stage: Stage) -> None:
@@ -117,7 +115,7 @@ def _swap_vault(stage: Stage) -> None:
 
 
 def _squat(stage: Stage) -> None:
-    tampering.write(tampering.record(stage, SCB.model, 2), b"garbage")
+    stage.storage.put(tampering.record(SCB.model, 2), b"garbage")
 
 
 ATTACKS: Final = (

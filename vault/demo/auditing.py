@@ -10,7 +10,6 @@ from vault.demo import log_attacks
 from vault.demo.log_attacks import LogAttack
 from vault.demo.stage import LOADER, OWNER, Stage
 from vault.demo.story import Story
-from vault.demo.tampering import Snapshot
 from vault.errors import VaultError
 
 _COLUMNS: Final = (19, 13, 41)
@@ -21,7 +20,7 @@ def read(story: Story, scene: Stage) -> None:
     story.chapter("What happened is in the logs: an auditor reads them, without any private key", *_COLUMNS)
     records = [row.record for row in scene.auditor().audit.log() if row.record is not None]
     versions = sum(len(scene.owner.versions(row.model)) for row in scene.owner.list())
-    decisions = len([*(scene.vault / "channels").rglob("*.json")])
+    decisions = sum(name.endswith(".json") for name in scene.storage.names("channels/"))
     _count(story, "publish", OWNER, _signed(records, "publish"), versions, "as many as there are versions")
     _count(story, "promote", OWNER, _signed(records, "promote"), decisions, "one for each record of prod")
     facts = [*story.facts.get("loads", ()), *story.facts.get("attacks", ())]
@@ -40,13 +39,12 @@ def be_attacked(story: Story, scene: Stage) -> None:
     widest = max(len(attack.title) for attack in log_attacks.ATTACKS)
     title = "Somebody attacks the logs, the owner's key in hand; each time, the auditor verifies"
     story.chapter(title, widest, 7, 17)
-    before = Snapshot.take(scene.vault)
     for attack in log_attacks.ATTACKS:
         try:
             attack.apply(scene)
-            _judge(story, scene, attack, changed=before.differs())
+            _judge(story, scene, attack, changed=scene.storage.changed())
         finally:
-            before.restore()
+            scene.storage.restore()
 
 
 def _signed(records: list[AuditRecord], action: str) -> int:

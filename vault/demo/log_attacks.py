@@ -5,16 +5,13 @@ logs before verifies again; `code` is that of the finding that must come of it.
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from vault.actions import log_writers
 from vault.audit.writing import LogWriter
 from vault.core import log_commit, log_keys, log_names, names
-from vault.demo import tampering
 from vault.demo.stage import LOADER, Stage
 
 _PROD: Final = log_names.environment_log(names.environment("prod"))
@@ -29,42 +26,42 @@ class LogAttack:
     apply: Callable[[Stage], None]
 
 
-def _commits(stage: Stage) -> list[Path]:
-    return sorted((stage.vault / _PROD.commits).iterdir())
+def _commits(stage: Stage) -> list[str]:
+    return stage.storage.names(_PROD.commits)
 
 
 def _rewrite(stage: Stage) -> None:
     first = _commits(stage)[0]
-    data = first.read_bytes()
+    data = stage.storage.get(first)
     (entry,) = log_commit.parse(data, "the first commit").entries
     forged = entry.replace(b'"actor":"owner"', b'"actor":"other"')
-    tampering.write(first, data.replace(entry, forged))
+    stage.storage.put(first, data.replace(entry, forged))
 
 
 def _cut(stage: Stage) -> None:
-    _commits(stage)[-1].unlink()
+    stage.storage.delete(_commits(stage)[-1])
 
 
 def _fork(stage: Stage) -> None:
     """Sign another end of the log, as whoever has its writer's key can: prod got another version."""
     newest = _commits(stage)[-1]
-    (entry,) = log_commit.parse(newest.read_bytes(), "the newest commit").entries
+    (entry,) = log_commit.parse(stage.storage.get(newest), "the newest commit").entries
     forged = json.dumps(json.loads(entry) | {"version": "1"}, separators=(",", ":"), sort_keys=True)
-    newest.unlink()
+    stage.storage.delete(newest)
     session = stage.owner.audit.session
     origin = log_names.origin(session.pin, _PROD)
     key = session.identity.derive(log_keys.info(log_keys.LOG, origin))
     certificate = log_writers.certificate_of(session, origin, log_keys.LOG, key.public)
-    LogWriter(session.store, _PROD, session.trust().policy, key, certificate).append([forged.encode()])
+    LogWriter(stage.storage, _PROD, session.trust().policy, key, certificate).append([forged.encode()])
 
 
 def _delete_access_log(stage: Stage) -> None:
-    shutil.rmtree(stage.access_logs / LOADER)
+    stage.storage.remove(f"{log_names.LOGS}{log_names.ACCESS}/{LOADER}/")
 
 
 def _squat(stage: Stage) -> None:
-    number = int(_commits(stage)[-1].name) + 1
-    tampering.write(stage.vault / _PROD.commit(number), b"garbage")
+    number = int(_commits(stage)[-1].rpartition("/")[2]) + 1
+    stage.storage.put(_PROD.commit(number), b"garbage")
 
 
 ATTACKS: Final = (

@@ -12,8 +12,8 @@ from vault.demo import attacks, auditing, stage, tampering, train
 from vault.demo.attacks import Attack
 from vault.demo.service import Load
 from vault.demo.stage import Stage
+from vault.demo.storage import Storage
 from vault.demo.story import Story
-from vault.demo.tampering import Snapshot
 from vault.demo.train import Trained
 from vault.errors import VaultError
 
@@ -22,35 +22,46 @@ _CLOSE: Final = 1e-5
 _COLUMNS: Final = (18, 29, 30)
 
 
-def run(*, keep: bool = False, json: bool = False) -> int:
+def run(*, location: str | None = None, keep: bool = False, json: bool = False) -> int:
     """Run the demo in a temporary folder; give 0 if everything went as promised, 1 otherwise.
 
-    `keep` leaves the folder there and says where; `json` prints one document
+    The vault lies at `location`, a path or a URL at which nothing is yet, or in that folder as well.
+    `keep` leaves everything there and says where; `json` prints one document
     in place of the story: `folder`, `vault`, `models`, `loads`, `attacks`,
     `audit`, `log_attacks`, `checks`, `broken`, `seconds`, `ok`.
 
     Raises:
-        MissingLibrary: a library that trains or serves the models is not installed.
+        MissingLibrary: a library that trains or serves the models, or that of the store, is not installed.
+        ValueError: there is no such kind of storage, or something lies at `location`.
+        Refused, Unavailable: the store is not fit for a vault, or cannot be reached.
     """
     story = Story(sys.stdout, quiet=json)
     started = time.monotonic()
+    if location is not None and "://" not in location:
+        location = str(Path(location).absolute())  # the demo works in another folder
     with _folder(keep=keep) as folder, stage.surroundings(folder):
         story.facts["folder"] = str(folder) if keep else None
-        play(story, folder)
+        place = location or str(folder / "models")
+        storage = stage.empty(place)
+        try:
+            play(story, folder, place, storage)
+        finally:
+            if location is not None and not keep:  # it was empty: all that is there is the demo's
+                storage.remove("")
         if keep:
             story.chapter("Kept, to look at")
             story.say(f"export MVAULT_CONFIG_DIR={folder}/owner/config MVAULT_STATE_DIR={folder}/owner/state")
-            story.say(f"mvault ls --vault {folder}/models")
-            story.say(f"mvault audit log --vault {folder}/models")
+            story.say(f"mvault ls --vault '{place}'")
+            story.say(f"mvault audit log --vault '{place}'")
     whole = story.end(time.monotonic() - started)
     if json:
         story.document()
     return 0 if whole else 1
 
 
-def play(story: Story, folder: Path) -> None:
-    """Play the whole story in an empty folder."""
-    scene = _found(story, folder)
+def play(story: Story, folder: Path, location: str, storage: Storage) -> None:
+    """Play the whole story in an empty folder, with the vault in a storage where nothing is."""
+    scene = _found(story, folder, location, storage)
     models = _save(story, scene)
     _promote(story, scene, models)
     _serve(story, scene, models)
@@ -72,9 +83,11 @@ def _folder(*, keep: bool) -> Iterator[Path]:
 # --- chapters ---
 
 
-def _found(story: Story, folder: Path) -> Stage:
-    story.chapter("A vault in a folder, for its owner and one service", 10)
-    scene = stage.build(folder)
+def _found(story: Story, folder: Path, location: str, storage: Storage) -> Stage:
+    scheme, separator, _ = location.partition("://")
+    kind = f"at {scheme}://" if separator else "in a folder"
+    story.chapter(f"A vault {kind}, for its owner and one service", 10)
+    scene = stage.build(folder, location, storage)
     story.facts["vault"] = scene.owner.id
     story.row("vault", scene.owner.id)
     story.row(stage.OWNER, "publishes to dev, promotes to prod")
@@ -176,14 +189,13 @@ def _be_attacked(story: Story, scene: Stage, models: list[Trained]) -> None:
     widest = max(len(attack.title) for attack in attacks.ATTACKS)
     story.chapter("Somebody with write access attacks; each time, a new process loads", widest, 7, 36)
     _prove_canary(story, scene)
-    before = Snapshot.take(scene.vault, but=scene.access_logs)
     marked = 0
     for attack in attacks.ATTACKS:
         try:
             attack.apply(scene)
-            _judge(story, scene, models, attack, changed=before.differs())
+            _judge(story, scene, models, attack, changed=scene.storage.changed())
         finally:
-            before.restore()
+            scene.storage.restore()
         if scene.marker.exists():
             marked += 1
             scene.marker.unlink()

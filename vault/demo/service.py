@@ -12,6 +12,8 @@ from typing import Any, Final
 SECONDS: Final = 120
 # Where Python and its libraries are, which an image would settle; nothing of a user or a vault.
 _MACHINE: Final = ("LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT")
+# How the libraries of stores other than folders find a server and credentials: a deployment sets them.
+_STORES: Final = ("AWS_", "AZURE_", "GOOGLE_", "PG", "STORAGE_EMULATOR_HOST")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +30,17 @@ class Load:
 class Service:
     """How the service is deployed: the three variables that a loader needs, and a volume for its records."""
 
-    vault: Path
+    vault: str
     identity: Path
     trust: Path
     records: Path
 
     def environment(self) -> dict[str, str]:
-        """Give the variables of its process: no HOME, no configuration, no PATH."""
+        """Give the variables of its process: no HOME, no configuration, no PATH; the store's credentials."""
         return {
             **{name: os.environ[name] for name in _MACHINE if name in os.environ},
-            "MVAULT_VAULT": str(self.vault),
+            **{name: value for name, value in os.environ.items() if name.startswith(_STORES)},
+            "MVAULT_VAULT": self.vault,
             "MVAULT_IDENTITY": str(self.identity),
             "MVAULT_TRUST": str(self.trust),
             "MVAULT_AUDIT": str(self.records),

@@ -10,9 +10,10 @@ from typing import Final
 from vault import starting as api
 from vault.actions import founding, opening
 from vault.actions.init import Joining
-from vault.core import log_names
 from vault.demo.service import Service
+from vault.demo.storage import Storage
 from vault.keys.identity_file import Identity
+from vault.storage.opening import open_store
 from vault.vault import Vault
 
 OWNER = "owner"
@@ -22,21 +23,13 @@ _PLACES: Final = {"MVAULT_CONFIG_DIR": "config", "MVAULT_STATE_DIR": "state"}
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The folder of one demo: `vault` is the storage that the attacker may write to."""
+    """The scene of one demo: a folder of its own, and `storage`, which the attacker may write to."""
 
     folder: Path
+    location: str
+    storage: Storage
     owner: Vault
     loader: Identity
-
-    @property
-    def vault(self) -> Path:
-        """The vault's folder."""
-        return self.folder / "models"
-
-    @property
-    def access_logs(self) -> Path:
-        """The folder of the logs in which those who load write what they did."""
-        return self.vault / log_names.LOGS / log_names.ACCESS
 
     @property
     def marker(self) -> Path:
@@ -47,7 +40,7 @@ class Stage:
     def service(self) -> Service:
         """The service as it is deployed."""
         records = self.folder / "serving-records"
-        return Service(self.vault, self.folder / "serving.json", self.folder / "trust.json", records)
+        return Service(self.location, self.folder / "serving.json", self.folder / "trust.json", records)
 
     def deploy(self) -> None:
         """Export the trust file that the service starts with: the pin, and what is in force now."""
@@ -57,7 +50,7 @@ class Stage:
     def auditor(self) -> Vault:
         """Open the vault anew as an auditor: a trust file, a memory of their own, and no private key."""
         with _places(self.folder / "auditor"):
-            return api.open(self.vault, trust=self.service.trust)
+            return api.open(self.location, trust=self.service.trust)
 
 
 @contextmanager
@@ -91,18 +84,33 @@ def _places(folder: Path) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def build(folder: Path) -> Stage:
+def empty(location: str) -> Storage:
+    """Open the storage in which the demo's vault is to lie.
+
+    Raises:
+        ValueError: there is no such kind of storage, or something lies there already.
+        MissingLibrary: its library is not installed.
+        Unavailable: it cannot be reached.
+    """
+    store = open_store(location)
+    if next(iter(store.list("")), None) is not None:
+        raise ValueError(f"Something lies at {store.location} already. The demo needs an empty place.")
+    return Storage(store)
+
+
+def build(folder: Path, location: str, storage: Storage) -> Stage:
     """Make the service's identity, then the vault in which it may load from prod.
 
     Raises:
-        Unavailable: the folder cannot be written to.
+        Refused: the store is not fit for a vault.
+        Unavailable: the folder or the store cannot be written to.
     """
     settings = opening.gather({})
     loader = founding.new_identity(settings, folder / "serving.json", LOADER, "hybrid", protect=False)
     owner = api.init(
-        folder / "models",
+        location,
         name=OWNER,
         no_passphrase=True,
         services=[Joining(loader.name, loader.public, loader.recipient)],
     )
-    return Stage(folder, owner, loader)
+    return Stage(folder, location, storage, owner, loader)

@@ -6,25 +6,29 @@ at all, whatever is killed or loses power, and of several writers one wins.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 from vault.errors import Unavailable
 from vault.ports import Stat
-from vault.storage import answers, naming
-from vault.storage.local_draft import Draft, new_draft, open_hidden
+from vault.storage import answers, local_bulk, naming
+from vault.storage.local_draft import Draft, new_draft, sweep
 from vault.storage.local_folders import (
+    close,
     descend,
+    is_stale,
     list_entries,
+    look,
     make_root,
     open_at_once,
     open_root,
     step,
     unavailable,
 )
-from vault.storage.local_reading import LocalSource, open_file, read_exactly, regular_size
+from vault.storage.local_mount import Mount, mount_of
+from vault.storage.local_reading import LocalSource, open_file, read_exactly, regular_size, stat_file
 
 _KNOWN_FOLDERS: Final = 10_000
 _ATTEMPTS: Final = 100  # a folder may be removed, because it is empty, between finding it and linking into it
@@ -45,11 +49,34 @@ class LocalStore:
         self._location = os.path.abspath(root)
         self._root = os.path.realpath(self._location)
         self._durable: set[str] = set()
+        self._mount: Mount | None = None
 
     @property
     def location(self) -> str:
         """The folder's absolute path."""
         return self._location
+
+    @property
+    def mount(self) -> Mount:
+        """What the folder is mounted from."""
+        if self._mount is None:
+            self._mount = mount_of(self._root)
+        return self._mount
+
+    def free_space(self) -> int | None:
+        """Give how many bytes may still be written here, or None where the file system does not say.
+
+        Raises:
+            Unavailable: the file system failed.
+        """
+        try:
+            found = os.statvfs(self._root)
+        except OSError as error:
+            raise unavailable(error, "look at", "") from error
+        return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+    def _cached(self) -> bool:
+        return self.mount.cached
 
     @contextmanager
     def create(self, name: str, *, size: int | None = None) -> Iterator[Draft]:
@@ -70,6 +97,17 @@ class LocalStore:
         finally:
             draft.close()
 
+    def create_all(self, objects: Mapping[str, bytes]) -> list[str]:
+        """Create small objects, name → bytes, with few syncs for all; return the names still to be created.
+
+        Each becomes visible whole, and is durable on return. Left are names that are taken, and all of
+        them where the file system can do no better than `create`.
+
+        Raises:
+            Unavailable: as `create`; some of the objects may be there.
+        """
+        return local_bulk.create_all(self._root, objects, self._parts)
+
     def _parts(self, name: str) -> tuple[str, ...]:
         """Split a name into path parts, after checking it."""
         return naming.check_name(name)
@@ -77,20 +115,20 @@ class LocalStore:
     def _begin(self, name: str, parts: tuple[str, ...], size: int | None) -> Draft:
         """Open a draft in the deepest folder on the way that exists: a killed writer leaves no folders."""
 
-        def attempt() -> Draft:
-            folder, missing = self._deepest(name, parts[:-1])
+        def attempt(anew: bool) -> Draft:
+            folder, missing = self._deepest(name, parts[:-1], anew=anew)
             try:
                 if not missing and _is_taken(folder, parts[-1]):
                     raise answers.conflict(name)
                 return new_draft(self._root, folder, name, size=size)
             finally:
-                os.close(folder)
+                close(folder)
 
         return _with_retries(attempt, name)
 
-    def _deepest(self, name: str, parts: tuple[str, ...]) -> tuple[int, int]:
+    def _deepest(self, name: str, parts: tuple[str, ...], *, anew: bool) -> tuple[int, int]:
         """Open the deepest folder of `parts` that exists; say how many below it are missing."""
-        found = open_at_once(self._root, parts)
+        found = None if anew else open_at_once(self._root, parts)
         if found is not None:
             return found, 0
         try:
@@ -104,28 +142,28 @@ class LocalStore:
             except FileNotFoundError:
                 return folder, len(parts) - depth
             except BaseException:
-                os.close(folder)
+                close(folder)
                 raise
-            os.close(folder)
+            close(folder)
             folder = below
         return folder, 0
 
     def _commit(self, draft: Draft, name: str, parts: tuple[str, ...]) -> None:
-        def attempt() -> None:
-            folder = self._make_folders(name, parts[:-1])
+        def attempt(anew: bool) -> None:
+            folder = self._make_folders(name, parts[:-1], anew=anew)
             try:
                 draft.link(folder, parts[-1])
                 os.fsync(folder)
             except FileExistsError as error:
                 raise answers.conflict(name) from error
             finally:
-                os.close(folder)
+                close(folder)
 
         _with_retries(attempt, name)
 
-    def _make_folders(self, name: str, parts: tuple[str, ...]) -> int:
+    def _make_folders(self, name: str, parts: tuple[str, ...], *, anew: bool) -> int:
         """Open the folder `parts`, making what is missing; every folder on the way is durable then."""
-        if "/".join(parts) in self._durable:  # and so are those above, which came before it
+        if not anew and "/".join(parts) in self._durable:  # and so are those above, which came before it
             found = open_at_once(self._root, parts)
             if found is not None:
                 return found
@@ -134,7 +172,7 @@ class LocalStore:
             try:
                 below = self._enter(folder, part, name, "/".join(parts[:depth]))
             finally:
-                os.close(folder)
+                close(folder)
             folder = below
         return folder
 
@@ -156,7 +194,7 @@ class LocalStore:
             if made or path not in self._durable:
                 os.fsync(folder)
         except BaseException:
-            os.close(below)
+            close(below)
             raise
         if len(self._durable) >= _KNOWN_FOLDERS:
             self._durable.clear()
@@ -171,8 +209,8 @@ class LocalStore:
             NotFound: there is no such name.
             Unavailable: the file system failed, or what lies there is not a regular file.
         """
-        descriptor, size = open_file(self._root, name)
-        source = LocalSource(descriptor, size, name)
+        descriptor, size = self._open(name)
+        source = LocalSource(descriptor, size, name, reopen=lambda: self._open(name))
         try:
             yield source
         finally:
@@ -189,16 +227,27 @@ class LocalStore:
         """
         if limit < 0:
             raise ValueError("a limit is not negative")
-        descriptor, size = open_file(self._root, name)
         try:
             try:
-                if size > limit:
-                    raise answers.too_large(name, size, limit)
-                return read_exactly(descriptor, size, name)
-            finally:
-                os.close(descriptor)
+                return self._read(name, limit)
+            except OSError as error:
+                if not is_stale(error):
+                    raise
+            return self._read(name, limit)
         except OSError as error:
             raise unavailable(error, "read", name) from error
+
+    def _read(self, name: str, limit: int) -> bytes:
+        descriptor, size = self._open(name)
+        try:
+            if size > limit:
+                raise answers.too_large(name, size, limit)
+            return read_exactly(descriptor, size, name)
+        finally:
+            close(descriptor)
+
+    def _open(self, name: str) -> tuple[int, int]:
+        return open_file(self._root, name, cached=self._cached)
 
     def stat(self, name: str) -> Stat:
         """Return the size of `name`.
@@ -207,18 +256,7 @@ class LocalStore:
             NotFound: there is no such name.
             Unavailable: the file system failed, or what lies there is not a regular file.
         """
-        *folders, leaf = naming.check_name(name)
-        try:
-            folder = descend(self._root, folders, name=name)
-            try:
-                found = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
-            finally:
-                os.close(folder)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise answers.not_found(name) from error
-        except OSError as error:
-            raise unavailable(error, "look at", name) from error
-        return Stat(size=regular_size(found, name))
+        return Stat(size=regular_size(stat_file(self._root, name, cached=self._cached), name))
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[str]:
         """Yield the names that start with `prefix` and sort after `after`, in code-point order.
@@ -234,14 +272,17 @@ class LocalStore:
 
     def _walk(self, folders: tuple[str, ...], start: str, after: str) -> Iterator[str]:
         base = "".join(folder + "/" for folder in folders)
-        ahead = [base + key for key in reversed(list_entries(self._root, folders)) if key.startswith(start)]
+        ahead = [base + key for key in reversed(self._entries(folders)) if key.startswith(start)]
         while ahead:
             name = ahead.pop()
             if not name.endswith("/"):
                 if name > after and naming.is_name(name):
                     yield name
             elif (name > after or after.startswith(name)) and naming.is_name(name[:-1]):
-                ahead += [name + key for key in reversed(list_entries(self._root, name[:-1].split("/")))]
+                ahead += [name + key for key in reversed(self._entries(name[:-1].split("/")))]
+
+    def _entries(self, folders: Sequence[str]) -> Sequence[str]:
+        return list_entries(self._root, folders, cached=self._cached)
 
     def list_folders(self, prefix: str) -> Iterator[str]:
         """Yield the next path part of the names under `prefix`, folders with a `/` at the end.
@@ -253,9 +294,7 @@ class LocalStore:
             Unavailable: the folder cannot be read, or holds more than `limits.LISTED_NAMES` entries.
         """
         folders = naming.check_folder(prefix)
-        return (
-            key for key in list_entries(self._root, folders) if naming.is_name(prefix + key.removesuffix("/"))
-        )
+        return (key for key in self._entries(folders) if naming.is_name(prefix + key.removesuffix("/")))
 
     def delete(self, name: str) -> None:
         """Remove `name`, and the folders that are empty then; a name that is not there is not an error.
@@ -264,14 +303,18 @@ class LocalStore:
             Unavailable: the file system failed or refused.
         """
         *folders, leaf = self._parts(name)
-        try:
-            folder = descend(self._root, folders, name=name, readable=True)
+
+        def act(anew: bool) -> None:
+            folder = descend(self._root, folders, name=name, readable=True, anew=anew)
             try:
                 with suppress(FileNotFoundError, IsADirectoryError):
                     os.unlink(leaf, dir_fd=folder)
                 os.fsync(folder)
             finally:
-                os.close(folder)
+                close(folder)
+
+        try:
+            look(act, cached=self._cached)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -286,7 +329,7 @@ class LocalStore:
                 try:
                     os.rmdir(folders[depth - 1], dir_fd=above)
                 finally:
-                    os.close(above)
+                    close(above)
                 self._durable.discard("/".join(folders[:depth]))
 
     def sweep_leftovers(self, older_than_seconds: int, now: int) -> int:
@@ -297,34 +340,21 @@ class LocalStore:
         Raises:
             Unavailable: the file system failed or refused.
         """
-        removed = 0
+        return sweep(self._root, older_than_seconds, now)
+
+
+def _with_retries(attempt: Callable[[bool], _T], name: str) -> _T:
+    """Run `attempt` again while a folder that it had found is gone: another process removed it as empty.
+
+    All but the first are to open every folder anew.
+    """
+    for number in range(_ATTEMPTS):
         try:
-            folder = open_hidden(self._root, make=False)
-            try:
-                for leaf in os.listdir(folder):
-                    with suppress(FileNotFoundError, IsADirectoryError):
-                        found = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
-                        if found.st_mtime < now - older_than_seconds:
-                            os.unlink(leaf, dir_fd=folder)
-                            removed += 1
-            finally:
-                os.close(folder)
-        except FileNotFoundError:
-            return 0
+            return attempt(number > 0)
         except OSError as error:
-            raise unavailable(error, "sweep", naming.RESERVED) from error
-        return removed
-
-
-def _with_retries(attempt: Callable[[], _T], name: str) -> _T:
-    """Run `attempt` again while a folder that it had found is gone: another process removed it as empty."""
-    for _ in range(_ATTEMPTS):
-        try:
-            return attempt()
-        except FileNotFoundError as error:
+            if not isinstance(error, FileNotFoundError) and not is_stale(error):
+                raise unavailable(error, "create", name) from error
             gone = error
-        except OSError as error:
-            raise unavailable(error, "create", name) from error
     raise unavailable(gone, "create", name) from gone
 
 

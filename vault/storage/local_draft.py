@@ -16,11 +16,14 @@ from vault.errors import Unavailable
 from vault.ports import Buffer
 from vault.storage import naming
 from vault.storage.local_append import Appender
-from vault.storage.local_folders import open_root, step, unavailable
+from vault.storage.local_folders import close, open_root, step, unavailable
 
 _DESCRIPTORS: Final = "/proc/self/fd"  # linkat(2): how an unnamed file gets its name without privileges
 # How kernels and file systems say that they have no unnamed files; old kernels try to open the folder.
-_NO_UNNAMED: Final = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EISDIR, errno.EINVAL, errno.ENOSYS}
+NO_UNNAMED: Final = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EISDIR, errno.EINVAL, errno.ENOSYS}
+
+# Gone already, forgotten by the file server, a folder, or open in this client of NFS.
+_NOT_SWEPT: Final = {errno.ENOENT, errno.ESTALE, errno.EISDIR, errno.EBUSY}
 
 
 class Draft:
@@ -120,14 +123,38 @@ class Draft:
                 os.link(f"{_DESCRIPTORS}/{self._descriptor}", leaf, dst_dir_fd=folder, follow_symlinks=True)
             else:
                 os.link(self._hidden, leaf, src_dir_fd=self._folder, dst_dir_fd=folder, follow_symlinks=False)
-        except FileExistsError:
+        except OSError:
             if not self._has_name(folder, leaf):
                 raise
 
     def _has_name(self, folder: int, leaf: str) -> bool:
-        """Tell whether the name is ours after all: NFS may repeat a link whose first answer was lost."""
-        there = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
-        return os.path.samestat(there, os.fstat(self._descriptor))
+        """Tell whether the name is ours after a link that seems to have failed.
+
+        A client of NFS repeats a request whose answer was lost, and the repeated one finds the name
+        taken, by ourselves; or it gives up, and the link is there all the same (open(2), `O_EXCL`). What
+        has the name is asked first. Where the client's cache says that nothing has, our own file tells:
+        nobody else knows of it, so that another name of it is the one we gave it.
+        """
+        with contextlib.suppress(OSError):
+            looking = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)  # past the client's cache
+            try:
+                there = os.stat(leaf, dir_fd=looking, follow_symlinks=False)
+                return os.path.samestat(there, os.fstat(self._descriptor))
+            finally:
+                close(looking)
+        with contextlib.suppress(OSError):
+            return self._names() > (0 if self._folder is None else 1)
+        return False
+
+    def _names(self) -> int:
+        """Count the names that the file has; what is opened anew is not counted from a cache."""
+        if self._folder is None:
+            return os.fstat(self._descriptor).st_nlink
+        opened = os.open(self._hidden, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._folder)
+        try:
+            return os.fstat(opened).st_nlink
+        finally:
+            close(opened)
 
     def close(self) -> None:
         """Let go of the file; without a name in the store it is gone.
@@ -144,7 +171,7 @@ class Draft:
             if self._folder is not None:
                 with contextlib.suppress(OSError):
                     os.unlink(self._hidden, dir_fd=self._folder)
-                os.close(self._folder)
+                close(self._folder)
 
 
 def new_draft(root: str, folder: int, name: str, *, size: int | None = None) -> Draft:
@@ -162,7 +189,7 @@ def new_draft(root: str, folder: int, name: str, *, size: int | None = None) -> 
         except OSError as error:
             if error.errno == errno.EPERM and os.fstat(folder).st_nlink == 0:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error  # as ext4 says it
-            if error.errno not in _NO_UNNAMED:
+            if error.errno not in NO_UNNAMED:
                 raise
         else:
             return Draft(descriptor, name, size=size)
@@ -171,14 +198,28 @@ def new_draft(root: str, folder: int, name: str, *, size: int | None = None) -> 
 
 def _named_draft(root: str, name: str, size: int | None) -> Draft:
     folder = open_hidden(root, make=True)
-    hidden = os.urandom(16).hex()
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        descriptor = os.open(hidden, flags, 0o666, dir_fd=folder)
+        hidden, descriptor = _new_file(folder)
     except BaseException:
-        os.close(folder)
+        close(folder)
         raise
     return Draft(descriptor, name, size=size, folder=folder, hidden=hidden)
+
+
+def _new_file(folder: int) -> tuple[str, int]:
+    """Open a new file with a random name.
+
+    Nobody else has such a name: if it is taken, that was a request of ours whose answer was lost.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    hidden = os.urandom(16).hex()
+    try:
+        return hidden, os.open(hidden, flags, 0o666, dir_fd=folder)
+    except FileExistsError:
+        with contextlib.suppress(OSError):
+            os.unlink(hidden, dir_fd=folder)
+    hidden = os.urandom(16).hex()
+    return hidden, os.open(hidden, flags, 0o666, dir_fd=folder)
 
 
 def open_hidden(root: str, *, make: bool) -> int:
@@ -195,4 +236,37 @@ def open_hidden(root: str, *, make: bool) -> int:
                 os.mkdir(naming.RESERVED, dir_fd=above)
         return step(above, naming.RESERVED, name=naming.RESERVED)
     finally:
-        os.close(above)
+        close(above)
+
+
+def sweep(root: str, older_than_seconds: int, now: int) -> int:
+    """Remove named drafts last written to more than `older_than_seconds` before `now`; return how many.
+
+    Raises:
+        Unavailable: the file system failed or refused.
+    """
+    removed = 0
+    try:
+        folder = open_hidden(root, make=False)
+        try:
+            for leaf in os.listdir(folder):
+                removed += _sweep_one(folder, leaf, now - older_than_seconds)
+        finally:
+            close(folder)
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise unavailable(error, "sweep", naming.RESERVED) from error
+    return removed
+
+
+def _sweep_one(folder: int, leaf: str, before: int) -> bool:
+    try:
+        if os.stat(leaf, dir_fd=folder, follow_symlinks=False).st_mtime >= before:
+            return False
+        os.unlink(leaf, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _NOT_SWEPT:
+            return False
+        raise
+    return True

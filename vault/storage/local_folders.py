@@ -11,8 +11,9 @@ for. What is there by then is what a walk would have found.
 import errno
 import os
 import stat
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from vault.core import limits
 from vault.errors import Unavailable
@@ -24,6 +25,9 @@ _PASS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLL
 _WORTH_IT: Final = 2  # a walk of one step is as fast
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _DENIED: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_LINKS: Final = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+
+_T = TypeVar("_T")
 
 
 def unavailable(error: OSError, doing: str, name: str) -> Unavailable:
@@ -33,11 +37,53 @@ def unavailable(error: OSError, doing: str, name: str) -> Unavailable:
         code, hint = "storage-full", "Make room on that file system, then try again."
     elif error.errno in _DENIED:
         code, hint = "storage-denied", "Ask whoever owns the folder for access."
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            hint = "Even root may be refused on NFS (root_squash): use an account that may write there."
     elif error.errno == errno.ENOTDIR:
         code, hint = "unavailable", "A file lies where the name needs a folder; move it out of the store."
+    elif error.errno == errno.ESTALE:
+        code, hint = "unavailable", "The file server no longer knows it: try again, or mount the folder anew."
+    elif error.errno in _NO_LINKS:
+        code, hint = "unavailable", "This file system may have no hard links: use one that has."
     else:
         code, hint = "unavailable", "Check that the folder is mounted and healthy, then try again."
     return Unavailable(f"Could not {doing} {name or 'the store'}: {why}.", code=code, subject=name, hint=hint)
+
+
+def is_stale(error: OSError) -> bool:
+    """Tell whether the file server has forgotten a file or folder that this client had looked up."""
+    return error.errno == errno.ESTALE
+
+
+def look(act: Callable[[bool], _T], *, cached: Callable[[], bool]) -> _T:
+    """Run `act(False)`, and `act(True)`, which is to open every folder anew, if a cache may have answered.
+
+    A client of NFS remembers for a while which names there are not, and where those lie that there are;
+    to open a folder for reading makes it ask the server (nfs(5), "Close-to-open cache consistency").
+    `cached` is asked only if something seems not to be there; who may not read the folders on the way
+    has to believe what the first look found.
+
+    Raises:
+        OSError: as `act`.
+    """
+    try:
+        return act(False)
+    except (FileNotFoundError, NotADirectoryError):
+        if not cached():
+            raise
+        with suppress(PermissionError):
+            return act(True)
+        raise
+    except OSError as error:
+        if not is_stale(error):
+            raise
+    return act(True)
+
+
+def close(descriptor: int) -> None:
+    """Let go of a folder, or of a file that was only read: nothing can be lost by that."""
+    with suppress(OSError):
+        os.close(descriptor)
 
 
 def open_root(root: str, *, readable: bool = True) -> int:
@@ -79,23 +125,24 @@ def step(folder: int, part: str, *, name: str, readable: bool = True) -> int:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
 
 
-def descend(root: str, parts: Sequence[str], *, name: str, readable: bool = False) -> int:
+def descend(root: str, parts: Sequence[str], *, name: str, readable: bool = False, anew: bool = False) -> int:
     """Open the folder `parts` below `root`; the caller closes the descriptor.
 
-    Without `readable` it serves only as the start of further steps.
+    Without `readable` it serves only as the start of further steps. With `anew` every folder on the way is
+    opened for reading, so that no client answers from its cache.
 
     Raises:
         FileNotFoundError, NotADirectoryError, Unavailable, OSError: as `open_root` and `step`.
     """
-    found = open_at_once(root, parts, readable=readable)
+    found = None if anew else open_at_once(root, parts, readable=readable)
     if found is not None:
         return found
-    folder = open_root(root, readable=readable and not parts)
+    folder = open_root(root, readable=anew or (readable and not parts))
     for depth, part in enumerate(parts, start=1):
         try:
-            below = step(folder, part, name=name, readable=readable and depth == len(parts))
+            below = step(folder, part, name=name, readable=anew or (readable and depth == len(parts)))
         finally:
-            os.close(folder)
+            close(folder)
         folder = below
     return folder
 
@@ -167,22 +214,27 @@ def make_root(root: str) -> None:
             os.close(above)
 
 
-def list_entries(root: str, folders: Sequence[str]) -> list[str]:
+def list_entries(root: str, folders: Sequence[str], *, cached: Callable[[], bool]) -> list[str]:
     """Give the entries of a folder in code-point order of the names they stand for.
 
     `a/…` sorts after `a-b` and before `a0`, so a folder sorts as its name with the `/`. A folder
-    that is not there has none. What is neither a regular file nor a folder is left out.
+    that is not there has none. What is neither a regular file nor a folder is left out. `cached` is that
+    of `look`.
 
     Raises:
         Unavailable: the folder cannot be read, or holds more than `limits.LISTED_NAMES` entries.
     """
     path = "/".join(folders)
-    try:
-        folder = descend(root, folders, name=path, readable=True)
+
+    def act(anew: bool) -> list[str]:
+        folder = descend(root, folders, name=path, readable=True, anew=anew)
         try:
             return _scan(folder, path)
         finally:
-            os.close(folder)
+            close(folder)
+
+    try:
+        return look(act, cached=cached)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -190,8 +242,11 @@ def list_entries(root: str, folders: Sequence[str]) -> list[str]:
 
 
 def _scan(folder: int, path: str) -> list[str]:
-    """Sort the regular files and the folders, these with a `/` at the end, of an open folder."""
-    keys = []
+    """Sort the regular files and the folders, these with a `/` at the end, of an open folder.
+
+    A file server may name an entry twice while others write to the folder.
+    """
+    keys = set()
     with os.scandir(folder) as entries:
         for count, entry in enumerate(entries):
             if count >= limits.LISTED_NAMES:
@@ -201,7 +256,7 @@ def _scan(folder: int, path: str) -> list[str]:
                     hint="Somebody may be flooding it: look at what is there.",
                 )
             if entry.is_dir(follow_symlinks=False):
-                keys.append(entry.name + "/")
+                keys.add(entry.name + "/")
             elif entry.is_file(follow_symlinks=False):
-                keys.append(entry.name)
+                keys.add(entry.name)
     return sorted(keys)

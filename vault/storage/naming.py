@@ -7,6 +7,7 @@ from vault.core import limits
 
 PART_CHARS: Final = 255  # what common file systems hold
 RESERVED: Final = ".mvault-tmp"  # a local store's own folder for objects that are still being written
+UNLINKED: Final = ".nfs"  # how clients of NFS begin the name of a file that was deleted while it was open
 
 _CHARS: Final = re.compile(r"[!-\[\]-~]*\Z")  # printable ASCII without space and backslash
 
@@ -75,5 +76,9 @@ def _parts(text: str) -> tuple[str, ...]:
 def _check_part(text: str, part: str) -> None:
     if part in {"", ".", ".."}:
         raise ValueError(f"{text[:80]!r} has an empty, '.' or '..' part")
+    if part.startswith(UNLINKED):
+        raise ValueError(
+            f"{text[:80]!r} has a part that begins with {UNLINKED!r}, as NFS calls deleted files"
+        )
     if len(part) > PART_CHARS:
         raise ValueError(f"{text[:80]!r} has a part of more than {PART_CHARS} characters")

@@ -12,105 +12,25 @@ import stat
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from vault.core import ed25519, identity_format, limits, names
+from vault.core import ed25519, identity_format, limits
 from vault.core.identity_format import Argon2idCost, IdentityDocument, Protection, Secrets
+from vault.core.key_services import SigningKeyId
 from vault.errors import Conflict, NoUsableKey, Unavailable
-from vault.ports import Random
+from vault.keys.identity_file.held import DerivedKey as DerivedKey
+from vault.keys.identity_file.held import Identity as Identity
+from vault.keys.identity_file.held import PublicIdentity as PublicIdentity
+from vault.keys.identity_file.held import Remote as Remote
+from vault.keys.identity_file.held import new as new
+from vault.ports import Random, SigningService
 
 PassphraseSource = Callable[[str], bytes]  # what is to be unlocked -> its passphrase
+SignerSource = Callable[[SigningKeyId, ed25519.PublicKey], SigningService]  # a key in a service -> who signs
 
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
-
-
-@dataclass(frozen=True, slots=True)
-class PublicIdentity:
-    """What anybody who reads the file learns: whose it is, and both public keys."""
-
-    name: names.Principal
-    public: bytes
-    key_id: str
-    recipient: str
-    protected: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """An unlocked identity; it signs (`core.ed25519.Signer`), and shows no secret when printed.
-
-    `age_identity` is the private age key as its bech32 text, `recipient` the
-    public one; `created` is in seconds; `warnings` are sentences for the user.
-    """
-
-    name: names.Principal
-    public_key: ed25519.PublicKey
-    recipient: str
-    created: int
-    age_identity: str = field(repr=False, compare=False)
-    _private: Ed25519PrivateKey = field(repr=False, compare=False)
-    warnings: tuple[str, ...] = field(default=(), compare=False)
-
-    @property
-    def key_id(self) -> str:
-        """The id of the signing key: SHA-256 of its public half, in hexadecimal."""
-        return self.public_key.key_id
-
-    @property
-    def public(self) -> bytes:
-        """The public half of the signing key, 32 bytes."""
-        return self.public_key.raw
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the Ed25519 signature of `message`, 64 bytes."""
-        return self._private.sign(message)
-
-    def derive(self, info: bytes) -> "DerivedKey":
-        """Give the Ed25519 key that belongs to this identity for one purpose, as `info` spells it.
-
-        HKDF-SHA256 (RFC 5869) of the signing key's seed, without salt, 32 bytes: another key for each
-        `info`, none of which tells of another or of the seed.
-        """
-        seed = HKDF(SHA256(), ed25519.SEED_BYTES, None, info).derive(self._private.private_bytes_raw())
-        private = Ed25519PrivateKey.from_private_bytes(seed)
-        return DerivedKey(private.public_key().public_bytes_raw(), private)
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be copied to a file or another process by accident."""
-        raise TypeError("An identity holds private keys and is not serialised; use save")
-
-
-@dataclass(frozen=True, slots=True)
-class DerivedKey:
-    """A key that an identity has for one purpose; it shows no secret when printed."""
-
-    public: bytes  # 32 bytes
-    _private: Ed25519PrivateKey = field(repr=False, compare=False)
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the Ed25519 signature of `message`, 64 bytes."""
-        return self._private.sign(message)
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be copied to a file or another process by accident."""
-        raise TypeError("A derived key is not serialised; derive it again")
-
-
-def new(name: str, *, random: Random, now: int, age_identity: str, age_recipient: str) -> Identity:
-    """Make an identity with a fresh Ed25519 key around an age key pair, given as bech32 text.
-
-    Raises:
-        Malformed: `malformed-name`: `name` is not a principal's name.
-    """
-    private = Ed25519PrivateKey.from_private_bytes(random(ed25519.SEED_BYTES))
-    public = ed25519.PublicKey.parse(private.public_key().public_bytes_raw())
-    return Identity(names.principal(name), public, age_recipient, now, age_identity, private)
 
 
 def save(
@@ -165,7 +85,7 @@ def protect(
     """
     place = Path(os.path.realpath(path))  # a link to it stays a link
     before, status = _read(place)
-    identity = _open(identity_format.parse(before, str(path)), path, status, old)
+    identity = _open(identity_format.parse(before, str(path)), path, status, old, _unused)
     passphrase = new(identity)
     data = _sealed(identity, passphrase, cost, random)
     draft = place.with_name(f".mvault-{secrets.token_hex(8)}.tmp")
@@ -201,14 +121,17 @@ def _sealed(identity: Identity, passphrase: bytes | None, cost: Argon2idCost | N
     protection = None
     if passphrase:
         protection = Protection(cost or Argon2idCost(), random(identity_format.SALT_BYTES))
+    private = identity._private
+    seed = None if isinstance(private, Remote) else private.private_bytes_raw()
     document = identity_format.seal(
         name=identity.name,
         public=identity.public_key,
         recipient=identity.recipient,
-        secrets=Secrets(identity._private.private_bytes_raw(), identity.age_identity, identity.created),
+        secrets=Secrets(seed, identity.age_identity, identity.created),
         passphrase=passphrase or b"",
         protection=protection,
         nonce=random(identity_format.NONCE_BYTES),
+        signer=private.key if isinstance(private, Remote) else None,
     )
     return identity_format.serialise(document)
 
@@ -227,13 +150,27 @@ def read_public(path: Path) -> PublicIdentity:
         key_id=document.public.key_id,
         recipient=document.recipient,
         protected=document.protection is not None,
+        signer=document.signer,
     )
 
 
-def unlock(path: Path, passphrase: PassphraseSource) -> Identity:
+class _Unused:
+    """Stands for a signing key in a service where nothing is signed."""
+
+    def sign(self, message: bytes) -> bytes:
+        raise NoUsableKey(f"The signing key of this identity is not used here, for {len(message)} bytes.")
+
+
+def _unused(key: SigningKeyId, public: ed25519.PublicKey) -> SigningService:
+    del key, public
+    return _Unused()
+
+
+def unlock(path: Path, passphrase: PassphraseSource, signer: SignerSource = _unused) -> Identity:
     """Open an identity file; once per process and file, so that Argon2id and the prompt run once.
 
-    `passphrase` is called with the name to ask for, and only if the file is protected.
+    `passphrase` is called with the name to ask for, and only if the file is protected; `signer` gives
+    what signs with a key in a service, and is called only where the file names one.
 
     Raises:
         NoUsableKey: there is no such file, it cannot be read, or the passphrase is wrong.
@@ -245,7 +182,7 @@ def unlock(path: Path, passphrase: PassphraseSource) -> Identity:
         found = _unlocked.get(place)
         if found is None:
             document = identity_format.parse(data, str(path))
-            found = _open(document, path, status, passphrase)
+            found = _open(document, path, status, passphrase, signer)
             while len(_unlocked) >= _UNLOCKED_MOST:
                 del _unlocked[next(iter(_unlocked))]
             _unlocked[place] = found
@@ -258,13 +195,17 @@ _unlocked: dict[tuple[str, int, int, int, int], Identity] = {}
 
 
 def _open(
-    document: IdentityDocument, path: Path, status: os.stat_result, passphrase: PassphraseSource
+    document: IdentityDocument,
+    path: Path,
+    status: os.stat_result,
+    passphrase: PassphraseSource,
+    signer: SignerSource,
 ) -> Identity:
     phrase = b""
     warnings: tuple[str, ...] = ()
     if document.protection is not None:
         phrase = passphrase(f"{document.name} ({path})")
-    elif status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    elif status.st_mode & (stat.S_IRWXG | stat.S_IRWXO) and _holds_secrets(document):
         # A warning and no refusal: containers mount secrets with modes and owners of their own.
         warnings = (f"{path} has no passphrase and others may read it. Close it: chmod 600 {path}",)
     opened = identity_format.open_secrets(document, phrase, str(path))
@@ -274,9 +215,23 @@ def _open(
         recipient=document.recipient,
         created=opened.created,
         age_identity=opened.age_identity,
-        _private=Ed25519PrivateKey.from_private_bytes(opened.seed),
+        _private=_signing_key(document, opened, signer),
         warnings=warnings,
     )
+
+
+def _holds_secrets(document: IdentityDocument) -> bool:
+    return document.signer is None or document.recipient is not None
+
+
+def _signing_key(
+    document: IdentityDocument, opened: Secrets, signer: SignerSource
+) -> Ed25519PrivateKey | Remote:
+    if document.signer is not None:
+        return Remote(document.signer, signer(document.signer, document.public))
+    if opened.seed is None:
+        raise identity_format.damaged(document.name, "It has no signing key.")
+    return Ed25519PrivateKey.from_private_bytes(opened.seed)
 
 
 def _read(path: Path) -> tuple[bytes, os.stat_result]:

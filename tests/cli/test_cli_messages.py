@@ -123,7 +123,7 @@ STATUSES: dict[int, list[Callable[[User], Answer]]] = {
         lambda owner: owner.run("push", "churn", "model.json", "--metric", "auc"),
         lambda owner: owner.run("push", "churn", "model.json", "--metric", "auc=nan"),
         lambda owner: owner.run("push", "churn", "model.json", "--version", "v1"),
-        lambda owner: owner.run("ls", "--vault", "s3://bucket"),
+        lambda owner: owner.run("ls", "--vault", "s3://bucket?no-such-option=1"),
         lambda owner: owner.run("check", "churn", "--all"),
         lambda owner: owner.run("--nonsense"),
         lambda owner: owner.run("trust", "models/", "--root", "sha256:12"),

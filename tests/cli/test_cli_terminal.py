@@ -53,6 +53,7 @@ def test_tables_fit_a_terminal_of_80_columns(rich: bool, owner: User) -> None:
 
 
 def test_a_terminal_is_told_times_and_sizes_as_people_do(owner: User) -> None:
+    assert owner.run("push", "churn", "model.json").status == 0
     shown = owner.type("ls", "churn").out
     assert "just now" in shown
     assert "19 B" in shown

@@ -1,5 +1,6 @@
 """Keys of services: how they are named, what is written for them, and what a policy says of them."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -272,3 +273,9 @@ def test_what_keeps_a_stranger_out_is_said_to_be_the_services_own_access_control
     assert ARN in why
     strength, _ = policy_analysis.enforcement(view, eve, "load", builders.DEV, allowed=False)
     assert strength == policy_analysis.CRYPTOGRAPHIC
+
+
+def test_a_key_service_is_named_by_a_digest_of_its_kind_and_key_and_shown_by_its_key() -> None:
+    assert {str(entry) for entry in SERVICES} == {ARN, URL}
+    assert SERVICES[0].digest == Digest(hashlib.sha256(f"{KMS} {ARN}".encode()).hexdigest())
+    assert len({entry.digest for entry in (*SERVICES, KeyServiceId(TRANSIT, ARN))}) == 3

@@ -99,3 +99,13 @@ def test_adoptions_lie_beside_approvals_under_their_own_digest() -> None:
     assert name == f"models/churn/@/1/adoptions/{DIGEST}.json"
     assert layout.is_approval(name.removeprefix(layout.adoptions(CHURN, ONE)))
     assert layout.slots(DEV) == "channels/dev/"
+
+
+def test_copies_that_a_key_service_wrapped_lie_in_a_folder_of_no_principal() -> None:
+    service, content = names.Digest("ab" * 32), names.Digest("cd" * 32)
+    name = layout.service_key(names.Environment("prod"), 3, service, content)
+    assert name == f"keys/prod/all/3/@/{'ab' * 8}-{'cd' * 16}.json"
+    folder = layout.service_keys(names.Environment("prod"), 3)
+    assert layout.is_service_copy(name.removeprefix(folder))
+    for other in ("", "x.json", name, f"{'ab' * 8}-{'cd' * 16}.age", f"{'AB' * 8}-{'cd' * 16}.json"):
+        assert not layout.is_service_copy(other)

@@ -194,6 +194,7 @@ COMMANDS = {
     **dict.fromkeys(
         ("demo", "completion", "inspect", "convert", "trust location", "trust export"), "no vault is changed"
     ),
+    **dict.fromkeys(("sign", "verify"), "stands alone: there is no vault"),
     **{
         f"identity {name}": "of this user"
         for name in ("new", "show", "list", "export", "import", "passphrase")

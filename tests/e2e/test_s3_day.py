@@ -68,6 +68,7 @@ def run(*arguments: str) -> str:
 def day(seaweed: SeaweedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Day:  # noqa: F811
     monkeypatch.setenv("MVAULT_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("MVAULT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)  # `init` notes the vault in the folder where it is typed
     bucket = seaweed.new_bucket()
     url = seaweed.url(bucket, "v")
     run(*MVAULT, "init", url, "--no-passphrase")

@@ -438,8 +438,9 @@ def test_several_threads_find_what_one_finds(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert signed(model).digest == alone
     (model / "7.bin").write_bytes(b"changed")
+    before = threading.active_count()
     assert refused(lambda: vault.verify(model, trusted=trust(ANNA))) == "digest-mismatch"
-    assert threading.active_count() < 8
+    assert threading.active_count() <= before
 
 
 def test_a_failure_in_another_thread_reaches_the_caller(

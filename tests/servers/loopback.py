@@ -1,6 +1,7 @@
 """What the fixtures for servers share: free ports, and processes that are waited for and always ended."""
 
 import contextlib
+import http.client
 import os
 import socket
 import subprocess
@@ -37,6 +38,25 @@ def start(command: Sequence[str | Path], log: Path, ready: Callable[[], bool]) -
     return process
 
 
+def end(process: "subprocess.Popen[bytes] | None") -> None:
+    """Kill a server, as a power cut would, and wait until it is gone; None is one that does not run."""
+    if process is not None:
+        process.kill()
+        process.wait()
+
+
+def answers(port: int, path: str) -> bool:
+    """Tell whether a server on loopback answers a GET of `path` with 200."""
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        line.request("GET", path)
+        return line.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        line.close()
+
+
 @contextlib.contextmanager
 def started(
     command: Sequence[str | Path], log: Path, ready: Callable[[], bool]
@@ -46,5 +66,4 @@ def started(
     try:
         yield process
     finally:
-        process.kill()
-        process.wait()
+        end(process)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.oracles import give_up
-from tests.servers.loopback import free_port, start
+from tests.servers.loopback import answers, end, free_port, start
 
 REGION = "eu-central-1"
 
@@ -86,20 +86,11 @@ class MotoKms:
 
     def stop(self) -> None:
         """Kill the server."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        end(self.process)
+        self.process = None
 
     def _is_ready(self) -> bool:
-        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            line.request("GET", "/moto-api/")
-            return line.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            line.close()
+        return answers(self.port, "/moto-api/")
 
 
 def nobody() -> dict[str, str]:

@@ -4,7 +4,6 @@ Where it is not installed the tests are skipped and say why; with `CI=true` in t
 """
 
 import contextlib
-import http.client
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.oracles import give_up
-from tests.servers.loopback import free_port, start
+from tests.servers.loopback import answers, end, free_port, start
 
 ROOT_TOKEN = "root-of-a-test"
 MOUNT = "transit"
@@ -76,20 +75,11 @@ class OpenBao:
 
     def stop(self) -> None:
         """Kill the server."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        end(self.process)
+        self.process = None
 
     def _is_ready(self) -> bool:
-        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            line.request("GET", "/v1/sys/health")
-            return line.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            line.close()
+        return answers(self.port, "/v1/sys/health")
 
 
 @contextlib.contextmanager

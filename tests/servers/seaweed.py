@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.oracles import give_up
-from tests.servers.loopback import free_port, start
+from tests.servers.loopback import end, free_port, start
 
 ADMIN = "admin"
 REGION = "us-east-1"
@@ -119,10 +119,8 @@ class SeaweedServer:
 
     def stop(self) -> None:
         """Kill the server, as a power cut would."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        end(self.process)
+        self.process = None
 
     def _is_ready(self) -> bool:
         try:

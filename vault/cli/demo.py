@@ -11,7 +11,7 @@ from vault.cli.options import common_of
     examples=(
         "mvault demo                  # under a minute, no network, nothing left behind",
         "mvault demo --keep           # leave the folder, to look around in it",
-        "mvault demo --vault s3://bucket/demo    # in a bucket, where nothing may lie yet",
+        "mvault demo --vault s3://bucket/demo   # in a bucket, where nothing lies yet",
     ),
 )
 @click.option("--keep", is_flag=True, help="Leave the temporary folder, and say where it is.")

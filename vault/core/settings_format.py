@@ -191,9 +191,7 @@ def _stores(table: "_Table") -> Mapping[Environment, str] | None:
             environment = names.environment(name)
         except Malformed:
             raise stores.wrong("has a location for each environment, which this is not") from None
-        location = stores.text(name)
-        if location is not None:
-            found[environment] = location
+        found[environment] = stores.text(name) or ""  # it is there, and no text is empty
     return found
 
 

@@ -90,32 +90,34 @@ class _Batch:
         """Open a folder, making what is missing."""
         if parts not in self._folders:
             found = open_at_once(self._root, parts)
-            self._folders[parts] = self._keep(self._walk(parts) if found is None else found)
+            if found is None:  # most often it is the last of its parts that is missing
+                above = open_at_once(self._root, parts[:-1])
+                found = self._walk(parts) if above is None else self._enter(above, parts)
+            self._folders[parts] = self._keep(found)
         return self._folders[parts]
 
     def _walk(self, parts: tuple[str, ...]) -> int:
         folder = open_root(self._root)
-        for depth, part in enumerate(parts, start=1):
-            try:
-                folder, above = _enter(folder, part, "/".join(parts[:depth])), folder
-            except BaseException:
-                os.close(folder)
-                raise
-            os.close(above)
+        for depth in range(1, len(parts) + 1):
+            folder = self._enter(folder, parts[:depth])
         return folder
+
+    def _enter(self, folder: int, parts: tuple[str, ...]) -> int:
+        """Open or make the last of the parts in the open folder of the others, which is closed."""
+        name = "/".join(parts)
+        try:
+            try:
+                return step(folder, parts[-1], name=name)
+            except FileNotFoundError:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(parts[-1], dir_fd=folder)
+                return step(folder, parts[-1], name=name)
+        finally:
+            os.close(folder)
 
     def _keep(self, descriptor: int) -> int:
         self._stack.callback(os.close, descriptor)
         return descriptor
-
-
-def _enter(folder: int, part: str, path: str) -> int:
-    try:
-        return step(folder, part, name=path)
-    except FileNotFoundError:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(part, dir_fd=folder)
-        return step(folder, part, name=path)
 
 
 @lru_cache(maxsize=1)

@@ -63,6 +63,11 @@ class SqlStore:
         self._ready = False
 
     @property
+    def round_trip(self) -> bool:
+        """Whether each answer takes a while, because a server gives it."""
+        return not self._location.startswith("sqlite:")
+
+    @property
     def location(self) -> str:
         """The database's URL, without a password."""
         return self._location

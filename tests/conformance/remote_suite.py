@@ -295,7 +295,9 @@ class RemoteSuite:
         assert store.read("a", limit=limits.MIB) == b"x" * 1000
         with store.open("a") as source:
             assert source.read_into(10, memoryview(bytearray(2000))) == 990
-        assert len(proxy.requests) == before + 2
+        # Google's library may look at the bucket meanwhile, in a thread of its own.
+        read = [exchange.path for exchange in proxy.requests[before:] if self.reads(exchange)]
+        assert len(read) == 2
 
     def test_a_range_fetches_that_range_and_the_head_alone(self, store: Store, proxy: FaultyProxy) -> None:
         put(store, "a", BIG)

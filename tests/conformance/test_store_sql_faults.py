@@ -156,7 +156,9 @@ import os, sys
 from vault.errors import Unavailable
 from vault.storage.opening import open_store
 
-import sqlalchemy.dialects.sqlite  # while this process may read its own libraries
+# While this process may read its own libraries and this tree.
+import sqlalchemy.dialects.sqlite
+import vault.storage.sql_reading, vault.storage.sql_sqlite, vault.storage.sql_writing
 
 store = open_store(sys.argv[1])
 if os.geteuid() == 0:

@@ -110,6 +110,11 @@ class Store(Protocol):
         """
 
 
+def is_far(store: Store) -> bool:
+    """Tell whether each answer of a store takes a while; what is asked over a network says `round_trip`."""
+    return bool(getattr(store, "round_trip", False))
+
+
 @runtime_checkable
 class CreatesTogether(Protocol):
     """A store that makes many small objects durable for little more than one of them costs."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vault.actions.session import Session
 from vault.arguments import action_of, given, reference_of, version_of
-from vault.channel_verbs import ChannelVerbs
+from vault.verbs.channels import ChannelVerbs
 from vault.core import names
 from vault.core.names import Reference
 from vault.ports import Progress, no_progress

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.cli.typing_user import User
+from tests.variables import variables
 
 
 @contextmanager
 def _at(folder: Path) -> Iterator[User]:
     """Be a new user with a home and an empty project folder below `folder`."""
-    before = dict(os.environ)  # a test may set variables as a user does, for good
-    with pytest.MonkeyPatch.context() as patch:
-        for name in before:
+    # A test may set variables as a user does, for good.
+    with variables({}), pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
             if name.startswith(("MVAULT_", "XDG_", "_MVAULT")) or name in {"NO_COLOR", "PYTHONWARNINGS"}:
                 patch.delenv(name)
         home, project = folder / "home", folder / "project"
@@ -25,8 +26,6 @@ def _at(folder: Path) -> Iterator[User]:
         patch.setenv("HOME", str(home))
         patch.chdir(project)
         yield User(home, project)
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_check_of_the_policy_in_force(owner: User) -> None:
 def test_test_finds_the_tests_beside_the_policy(team: User) -> None:
     answer = team.run("policy", "test", "team.yaml")
     assert (answer.status, answer.out) == (0, "")
-    assert "26 decisions, all as expected" in answer.err
+    assert "29 decisions, all as expected" in answer.err
 
 
 def test_test_shows_each_decision_that_is_not_as_expected(team: User) -> None:
@@ -227,7 +227,7 @@ def test_diff_of_two_files_needs_no_vault(team: User) -> None:
         policyfile.shipped("team").replace("roles: [release-manager, releaser]", "roles: [releaser]"),
     )
     answer = team.run("policy", "diff", "team.yaml", "new.yaml")
-    assert answer.out.splitlines() == ["person\tdil\t-\tapprove, withdraw in prod: every model"]
+    assert answer.out.splitlines() == ["person\tdil\t-\tapprove, hold, withdraw in prod: every model"]
     assert "Two files were compared" in answer.err
     assert team.run("policy", "diff", "team.yaml", "new.yaml", "--json").json["stopped"] is None
 

@@ -30,13 +30,13 @@ NUMBER = (0, "prod", "main", "churn", 7)
 @pytest.mark.parametrize("action", audit_decision.ACTIONS)
 def test_an_entry_tells_of_one_record_under_one_number(action: str) -> None:
     record = replace(RECORD, action=action)
-    assert audit_decision.number_of(record) == NUMBER
+    assert audit_decision.decided(record) == (NUMBER, EVIDENCE)
     assert audit_decision.parse(audit_record.encode(record)) == (NUMBER, EVIDENCE)
 
 
 def test_an_era_begins_the_numbers_anew() -> None:
     policy = PolicyId(3, 9, Digest("cd" * 32))
-    assert audit_decision.number_of(replace(RECORD, policy=policy)) == (3, *NUMBER[1:])
+    assert audit_decision.decided(replace(RECORD, policy=policy)) == ((3, *NUMBER[1:]), EVIDENCE)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_an_era_begins_the_numbers_anew() -> None:
 )
 def test_what_lacks_a_part_decides_nothing(change: dict[str, object]) -> None:
     record = replace(RECORD, **change)  # type: ignore[arg-type]
-    assert audit_decision.number_of(record) is None
+    assert audit_decision.decided(record) is None
     assert audit_decision.parse(audit_record.encode(record)) is None
 
 

@@ -1,13 +1,13 @@
 """A small vault with a model in prod, and a service that serves it: what tests of deployments share."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import vault
+from tests.variables import variables
 from vault.actions import founding, opening
 from vault.actions.init import Founders, Joining
 from vault.core.names import Principal
@@ -88,17 +88,6 @@ ROWS = data(0)[0][:5].tolist()
 
 def _owner(folder: Path) -> dict[str, str]:
     return {f"MVAULT_{name}_DIR": str(folder / "owner" / name.lower()) for name in ("CONFIG", "STATE")}
-
-
-@contextmanager
-def variables(wanted: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def deploy(folder: Path) -> Deployed:

@@ -10,6 +10,8 @@ from vault.actions import access, access_rotate, access_sync, checking, draft_fi
 from vault.actions.access import EnvironmentAccess, Reader
 from vault.actions.access_rotate import Rotated
 from vault.actions.access_sync import SyncPlan
+from vault.actions.draft_files import Draft
+from vault.actions.session import Session
 from vault.core import age, layout, names
 from vault.core.names import Digest, Environment, Principal
 from vault.core.policy import Key, Policy
@@ -250,6 +252,23 @@ def test_a_rotation_again_and_one_that_goes_on_do_only_what_is_missing() -> None
     assert built.store.objects == before
     assert rotate(built).plan.epoch == 3
     assert built.read("churn@prod", who="server") == CONTENT
+
+
+def test_what_is_published_until_the_policy_is_in_force_is_wrapped_anew_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built = team("x25519")
+    built.publish()
+    real = access_rotate.apply
+
+    def late(session: Session, draft: Draft) -> None:
+        built.publish({"model.json": b'{"published": "under the old policy"}'})
+        real(session, draft)
+
+    monkeypatch.setattr(access_rotate, "apply", late)
+    done = rotate(built, "dev")
+    assert (done.plan.versions, done.versions, done.complete) == (1, 2, True)
+    assert len(headers(built, "dev", 2)) == len(headers(built, "dev", 1))
 
 
 def test_where_others_sign_policies_the_new_one_is_a_draft_first(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import vault
 from tests.servers.seaweed import running
+from tests.variables import variables
 from vault.actions import founding, opening
 from vault.actions.init import Founders, Joining
 from vault.core import layout
@@ -100,17 +101,6 @@ class Team:
             check=False,
             timeout=120,
         )
-
-
-@contextmanager
-def variables(wanted: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def found(team: Team) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import vault
-from tests.e2e.deployed_parts import variables
 from tests.house.source_tree import ROOT
+from tests.variables import variables
 from vault import policyfile
 from vault.actions import founding, opening
 from vault.actions.init import Founders, Joining

@@ -1,6 +1,5 @@
 """The shipped policy of the bank at work, and the daily jobs of its operations and of its internal audit."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 
 import vault
 from tests.house.source_tree import ROOT
+from tests.variables import variables
 from vault.actions import founding, opening
 from vault.actions.init import Founders, Joining
 from vault.core.names import Principal
@@ -86,17 +86,6 @@ class Bank:
         """Give a copy to be damaged."""
         shutil.copytree(self.folder, folder)
         return Bank(folder)
-
-
-@contextmanager
-def variables(wanted: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

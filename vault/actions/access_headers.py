@@ -16,7 +16,7 @@ from vault.core.policy import EnvironmentRule
 from vault.core.stages import Resolved, Sealed, Target, Verified
 from vault.core.trust import Skipped
 from vault.errors import NotFound, NoUsableKey, Refused, Rollback, Unavailable
-from vault.ports import CreatesTogether
+from vault.ports import CreatesTogether, is_far
 
 THREADS: Final = 8
 _TOGETHER: Final = 64  # versions whose headers are made durable at once
@@ -113,15 +113,16 @@ def rewrap(
 ) -> Iterator["Done[Rewrapped]"]:
     """Wrap versions' file keys to the newest epoch, those that are not there yet; say what became of each.
 
-    A store that creates objects together is served by one thread: there is no answer to wait for, and
-    more of them would only fight for the interpreter.
+    A store at hand that creates objects together is served by one thread: there is no answer to wait for,
+    and more of them would only fight for the interpreter.
 
     Raises:
         Unavailable: the store is full, or failed again and again.
     """
     if not isinstance(session.store, CreatesTogether):
         return each(todo, partial(_rewrap_one, session, resolved), threads=threads)
-    return _in_batches(session, each(todo, partial(_wrapped, session, resolved), threads=1))
+    threads = threads if is_far(session.store) else 1
+    return _in_batches(session, each(todo, partial(_wrapped, session, resolved), threads=threads))
 
 
 def _rewrap_one(session: Session, resolved: Resolved, place: Place) -> Rewrapped:

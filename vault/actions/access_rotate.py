@@ -5,7 +5,7 @@ records. A crash between any two leaves either an epoch that nobody knows of, or
 one whose older epochs still open what is not done yet.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from vault.actions import (
     keyring,
     logged,
 )
-from vault.actions.access_headers import Done, Place, Rewrapped
+from vault.actions.access_headers import Done, Rewrapped
 from vault.actions.access_sync import Synced
 from vault.actions.applying import Standing
 from vault.actions.draft_files import Draft
@@ -131,8 +131,7 @@ def _rotate(
     base = drafting.base_of(session)
     rule = access_plan.rule_of(base.policy, environment)
     direct = may_apply_alone(session, base)
-    places = list(access_headers.places(session, rule))
-    todo = plan(session, base, rule, places, deep=deep, resume=resume)
+    todo = plan(session, base, rule, deep=deep, resume=resume)
     draft, folder = place
     if todo.begins and not direct and draft is None and not dry_run:
         if folder is None:
@@ -152,13 +151,11 @@ def _rotate(
             made = ballots.signed(session, [begin(session, base, rule)])
             draft_files.write_new(draft, made.drafts[0])
             return Rotated(todo, draft, None, 0, 0, 0, standing=applying.standings(made)[0])
-    return _carry_on(session, todo, places, threads)
+    return _carry_on(session, todo, threads)
 
 
-def plan(
-    session: Session, base: Trust, rule: EnvironmentRule, places: Sequence[Place], *, deep: bool, resume: bool
-) -> RotationPlan:
-    """Count what a rotation would do at places, by names in storage and, with `deep`, by sealing records.
+def plan(session: Session, base: Trust, rule: EnvironmentRule, *, deep: bool, resume: bool) -> RotationPlan:
+    """Count what a rotation would do, by names in storage and, with `deep`, by sealing records.
 
     Raises:
         NotFound: the environment has no key.
@@ -171,7 +168,7 @@ def plan(
     versions = headers = size = 0
     resolved = session.resolve(rule.name)
     since = access_reseal.began(session, rule.name) if deep and resume else None
-    for place in places:
+    for place in access_headers.places(session, rule):
         count = place.headers if resume and not deep else place.files
         if deep:
             sealed = access_headers.seal_of(session, resolved, place)
@@ -263,7 +260,7 @@ def apply(session: Session, draft: Draft) -> None:
 # --- what follows the policy ---
 
 
-def _carry_on(session: Session, todo: RotationPlan, places: Sequence[Place], threads: int) -> Rotated:
+def _carry_on(session: Session, todo: RotationPlan, threads: int) -> Rotated:
     resolved = session.resolve(todo.environment)
     copies = access_sync.write(session, access_sync.plan(session, todo.environment))
     versions = written = already = 0
@@ -271,7 +268,7 @@ def _carry_on(session: Session, todo: RotationPlan, places: Sequence[Place], thr
     skipped: list[Skipped] = []
     if len(resolved.rule.epochs) > 1:
         _unlock(session, resolved.rule)
-        for done, entry in enumerate(_work(session, resolved, todo, places, threads), start=1):
+        for done, entry in enumerate(_work(session, resolved, todo, threads), start=1):
             session.progress(min(done, todo.versions), todo.versions, f"keys for {todo.environment}")
             if entry.failure is not None:
                 problems.append(Skipped(entry.place.subject, entry.failure.message, entry.failure.code))
@@ -304,13 +301,15 @@ def _unlock(session: Session, rule: EnvironmentRule) -> None:
 
 
 def _work(
-    session: Session, resolved: Resolved, todo: RotationPlan, places: Sequence[Place], threads: int
+    session: Session, resolved: Resolved, todo: RotationPlan, threads: int
 ) -> Iterator[Done[Rewrapped]]:
+    # Listed only now: what was published before the policy was in force is to be found.
+    places = access_headers.places(session, resolved.rule)
     if not todo.deep:
-        return access_headers.rewrap(session, resolved, iter(places), threads)
+        return access_headers.rewrap(session, resolved, places, threads)
     everywhere = {name: session.resolve(name) for name in resolved.context.policy.environments}
     since = access_reseal.began(session, todo.environment)
     # One version after the other: each payload is sealed by all cores.
     return access_headers.each(
-        iter(places), partial(access_reseal.reseal, session, everywhere, since, resolved.rule), threads=1
+        places, partial(access_reseal.reseal, session, everywhere, since, resolved.rule), threads=1
     )

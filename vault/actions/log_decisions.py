@@ -53,11 +53,7 @@ def guard(session: Session, log: Log, records: Sequence[AuditRecord]) -> "Take |
         LogInconsistent: the log has another record for one of the numbers.
         Refused, Unavailable: the log cannot be read.
     """
-    wanted: dict[Number, Digest] = {}
-    for record in records:
-        number = audit_decision.number_of(record)
-        if number is not None and record.evidence is not None:
-            wanted[number] = record.evidence
+    wanted = dict(found for record in records if (found := audit_decision.decided(record)) is not None)
     for era, environment, slot, model, seq in wanted:
         known = _known(session, log, Channel(environment, slot, model), era)
         _compare(log, (era, environment, slot, model, seq), wanted, known.get(seq))

@@ -19,7 +19,7 @@ from vault.core.trustfile import TrustFile
 from vault.errors import NotFound, Refused, Unavailable
 from vault.keys import identity_file, passphrase
 from vault.keys.passphrase import PassphraseSource
-from vault.ports import Store
+from vault.ports import Store, is_far
 from vault.settings import Settings
 from vault.storage.opening import names_server, open_store
 
@@ -114,7 +114,7 @@ def _looked_at(found: Settings, store: Store, vault: Digest) -> Store:
     Raises:
         Refused: `not-trusted`: others could write to the cache.
     """
-    if found.cache is None and not getattr(store, "round_trip", False):
+    if found.cache is None and not is_far(store):
         return store
     from vault.storage.ahead import AheadStore
     from vault.storage.cached import FolderCache
@@ -156,9 +156,14 @@ def _demand_pins(found: Settings, vault: Digest) -> None:
             )
 
 
+def as_named(written: str | None, location: str) -> str:
+    """Give a location as its user wrote it; of a URL what names no secret, which a password would be."""
+    return location if written is None or "://" in written else written
+
+
 def _not_trusted(written: str | None, store: Store) -> NotFound | Refused:
     """Say what is missing at a location, as the user wrote it, without secrets: the vault, or trust in it."""
-    asked = store.location if written is None or "://" in written else written
+    asked = as_named(written, store.location)
     quoted = shlex.quote(asked)
     try:
         store.stat(layout.root(1))

@@ -211,11 +211,12 @@ class Replay:
 
     def _decide(self, record: audit_record.AuditRecord, index: int) -> None:
         """Hold writers to one record for each number of a channel."""
-        number = audit_decision.number_of(record)
-        if number is None or record.evidence is None:
+        found = audit_decision.decided(record)
+        if found is None:
             return
-        first = self._decided.setdefault(number, (record.evidence, index))
-        if first[0] != record.evidence:
+        number, digest = found
+        first = self._decided.setdefault(number, (digest, index))
+        if first[0] != digest:
             where = f"{record.model}@{record.environment}/{record.slot}"
             self._tell(
                 BAD,

@@ -13,7 +13,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # Spelled out, so that help imports nothing: a test compares them with the records' own.
 ACTIONS = (
     *("publish", "approve", "promote", "withdraw", "adopt", "attest", "policy", "root", "access"),
-    *("load", "pull", "anchor", "delete", "archive", "restore"),
+    *("load", "pull", "anchor", "delete", "archive", "restore", "backup", "hold", "tag", "test"),
 )
 DECISIONS = ("pending", "allow", "deny", "refuse")
 OUTCOMES = ("done", "failed")

@@ -148,13 +148,10 @@ def init(
             raise
         hint = f"{error.hint} {UNPROTECTED_HINT}".lstrip()
         raise NoUsableKey(error.message, code=error.code, subject=error.subject, hint=hint) from None
-    place = as_named(location or before.vault, made.location)
+    from vault.actions import opening
+
+    place = opening.as_named(location or before.vault, made.location)
     _tell(common, told[0], made, place, new_here=before.vault is None)
-
-
-def as_named(location: str | None, opened: str) -> str:
-    """Give a location as its user wrote it; of a URL what names no secret, which a password would be."""
-    return opened if location is None or "://" in location else location
 
 
 def _tell(common: Common, new: "NewVault", made: "Vault", place: str, *, new_here: bool) -> None:

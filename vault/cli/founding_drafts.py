@@ -115,14 +115,14 @@ def apply(common: Common, drafts: tuple[Path, ...]) -> None:
         UntrustedSigner, Conflict, DigestMismatch, ValueError, Unavailable: see `founding.found_by_drafts`.
     """
     from vault.actions import draft_files, founding, opening
-    from vault.cli.founding import as_named, first_steps, remember
+    from vault.cli.founding import first_steps, remember
     from vault.settings import load_settings
 
     settings = common.settings()
     common.tell_settings(settings)
     store = opening.locate(settings)
     made = founding.found_by_drafts(settings, store, [draft_files.read(path) for path in drafts])
-    place = as_named(settings.vault, made.location)
+    place = opening.as_named(settings.vault, made.location)
     without = {**common.flags(), "vault": None}
     named = load_settings(flags=without, environ=os.environ, cwd=Path.cwd()).vault is not None
     remembered = None if named else remember(common, place)

@@ -37,14 +37,13 @@ def begin(common: Common, location: str | None, **options: Any) -> None:
         Conflict, ValueError, Malformed, NoUsableKey, Unavailable: see `founding.found_vault`.
     """
     from vault.actions import founding, opening
-    from vault.cli.founding import as_named
 
     settings = common.settings(vault=location)
     made, _ = founding.found_vault(settings, opening.locate(settings), **options)
     quoted = [shlex.quote(str(path)) for path in made.drafts]
     paths = " ".join(quoted)
     more = options["founders"].threshold - 1
-    shown = shlex.quote(as_named(location or settings.vault, made.location))
+    shown = shlex.quote(opening.as_named(location or settings.vault, made.location))
     common.console.outcome(
         {
             "vault": f"sha256:{made.vault}",

@@ -16,14 +16,14 @@ _PREFIXES: Final = tuple(f'{{"action":"{action}"'.encode("ascii") for action in 
 Number = tuple[int, Environment, Slot, Model, int]
 
 
-def number_of(record: AuditRecord) -> Number | None:
-    """Give the number of the channel record that an audit record tells of, None if it tells of none."""
+def decided(record: AuditRecord) -> tuple[Number, Digest] | None:
+    """Give the number and the digest of the channel record that an audit record tells of, if any."""
     if record.action not in ACTIONS or record.evidence is None:
         return None
     if record.environment is None or record.slot is None or record.model is None or record.seq is None:
         return None
     era = 0 if record.policy is None else record.policy.era
-    return era, record.environment, record.slot, record.model, record.seq
+    return (era, record.environment, record.slot, record.model, record.seq), record.evidence
 
 
 def parse(entry: bytes) -> tuple[Number, Digest] | None:
@@ -34,6 +34,4 @@ def parse(entry: bytes) -> tuple[Number, Digest] | None:
     """
     if not entry.startswith(_PREFIXES):
         return None
-    record = audit_record.parse(entry)
-    number = number_of(record)
-    return None if number is None or record.evidence is None else (number, record.evidence)
+    return decided(audit_record.parse(entry))

@@ -25,7 +25,7 @@ from vault.errors import AccessDenied, Refused, VaultError
 
 ACTIONS: Final = (
     *("publish", "approve", "promote", "withdraw", "adopt", "attest", "policy", "root", "access"),
-    *("load", "pull", "anchor", "delete", "archive", "restore"),
+    *("load", "pull", "anchor", "delete", "archive", "restore", "backup", "hold", "tag", "test"),
 )
 PENDING: Final = "pending"  # an attempt, written before any key is used
 ALLOW: Final = "allow"

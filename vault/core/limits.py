@@ -34,6 +34,7 @@ PACKAGE_FILES: Final = 10_000
 FILE_BYTES: Final = 1 << 50
 METADATA_BYTES: Final = 64 * MIB
 PUBLISHERS: Final = 32
+PARENTS: Final = 64
 LOAD_BYTES: Final = 64 * GIB  # the operator's default for one loaded file; may be set lower
 
 # Numbered records: how far a writer may skip over squatted names, and how many names a reader looks at.

@@ -22,6 +22,10 @@ KIND: Final = "manifest"
 METADATA: Final = Path("metadata.json")
 ROLES: Final = ("artifact", "features", "file", "metadata", "model", "preprocessor", "requirements", "sample")
 DESERIALIZED: Final = ("artifact", "model", "preprocessor")  # roles whose format an environment decides
+FINE_TUNED_FROM: Final = "fine-tuned-from"
+CONVERTED_FROM: Final = "converted-from"
+SAME_DATA: Final = "same-data"
+RELATIONS: Final = (CONVERTED_FROM, FINE_TUNED_FROM, SAME_DATA)
 _LABEL: Final = b"mvault/v1/file-commitment\x00"
 
 check_paths: Final = package_paths.check_paths
@@ -39,6 +43,16 @@ class FileEntry:
     sha256: Digest | None  # of metadata.json; of all files when the package is public
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Parent:
+    """A version that another one comes from, by the digest of its manifest, and how it does."""
+
+    model: names.Model
+    version: names.Version
+    manifest: Digest
+    relation: str  # one of `RELATIONS`
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What a version is, signed by every one of `publishers`."""
@@ -51,6 +65,7 @@ class Manifest:
     publishers: tuple[Digest, ...]  # key ids
     public: bool
     files: tuple[FileEntry, ...]  # ascending by path
+    parents: tuple[Parent, ...] = ()  # ascending
 
     def file(self, path: str) -> FileEntry | None:
         """Give the entry of one path."""
@@ -101,9 +116,10 @@ def commit(secret: bytes, path: str, size: int, sha256: bytes) -> bytes:
 
 
 def encode(manifest: Manifest) -> bytes:
-    """Write the payload of a manifest."""
+    """Write the payload of a manifest; `parents` stands in it only where there are some."""
     return strict_json.encode(
         {
+            **({"parents": [_parent_value(entry) for entry in manifest.parents]} if manifest.parents else {}),
             "created": manifest.created,
             "files": [
                 {
@@ -131,9 +147,11 @@ def parse(payload: bytes, subject: str) -> Manifest:
 
     Raises:
         Malformed: a field is missing, unknown or of another shape; paths
-            collide; there is no `metadata.json`; nobody is a publisher.
+            collide; there is no `metadata.json`; nobody is a publisher; its
+            parents are none, not in order, repeated, or the version itself.
     """
     fields = Fields(strict_json.parse(payload, subject=subject), subject)
+    parents = fields.objects("parents", _parent, limits.PARENTS) if fields.has("parents") else None
     manifest = Manifest(
         vault=fields.text("vault", names.digest),
         policy=fields.object("policy", read_policy),
@@ -143,8 +161,10 @@ def parse(payload: bytes, subject: str) -> Manifest:
         publishers=fields.texts("publishers", names.digest, limits.PUBLISHERS),
         public=fields.boolean("public"),
         files=fields.objects("files", _file, limits.PACKAGE_FILES),
+        parents=parents or (),
     )
     fields.done()
+    _check_parents(manifest, parents, subject)
     paths = [entry.path for entry in manifest.files]
     check_paths(paths, subject)
     if paths != sorted(paths):
@@ -170,6 +190,35 @@ def parse(payload: bytes, subject: str) -> Manifest:
         ):
             raise malformed(subject, f"{entry.path} is not committed to as it should be")
     return manifest
+
+
+def _parent_value(parent: Parent) -> dict[str, JSONValue]:
+    return {
+        "manifest": parent.manifest,
+        "model": parent.model,
+        "relation": parent.relation,
+        "version": parent.version,
+    }
+
+
+def _parent(fields: Fields) -> Parent:
+    return Parent(
+        model=fields.text("model", names.model),
+        version=fields.text("version", names.version),
+        manifest=fields.text("manifest", names.digest),
+        relation=fields.text("relation", one_of(*RELATIONS)),
+    )
+
+
+def _check_parents(manifest: Manifest, parents: tuple[Parent, ...] | None, subject: str) -> None:
+    if parents is None:
+        return
+    if not parents:
+        raise malformed(subject, "parents are named only where there are some")
+    if list(parents) != sorted(set(parents)):
+        raise malformed(subject, "its parents are not different and in order")
+    if any((entry.model, entry.version) == (manifest.model, manifest.version) for entry in parents):
+        raise malformed(subject, "it names itself as a parent")
 
 
 def _file(fields: Fields) -> FileEntry:

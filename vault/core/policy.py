@@ -15,19 +15,8 @@ from vault.core.names import Digest, Environment, Model, Principal
 
 KIND: Final = "policy"
 ACTIONS: Final = (
-    "adopt",
-    "approve",
-    "attest",
-    "audit.read",
-    "delete",
-    "load",
-    "log",
-    "promote",
-    "publish",
-    "pull",
-    "rotate",
-    "withdraw",
-    "witness",
+    *("adopt", "approve", "archive", "attest", "audit.read", "delete", "hold", "load", "log"),
+    *("promote", "publish", "pull", "rotate", "tag", "test", "withdraw", "witness"),
 )
 PERSON: Final = "person"
 SERVICE: Final = "service"

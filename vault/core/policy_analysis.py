@@ -22,7 +22,7 @@ STORAGE: Final = "storage"
 ADVISORY: Final = "advisory"
 
 READING: Final = frozenset({"load", "pull"})
-OF_THE_STORAGE: Final = frozenset({"audit.read", "delete"})
+OF_THE_STORAGE: Final = frozenset({"archive", "audit.read", "delete"})
 
 
 @dataclass(frozen=True, slots=True, order=True)

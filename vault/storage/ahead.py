@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
-from vault.ports import Sink, Source, Stat, Store
+from vault.ports import Sink, Source, Stat, Store, is_far
 from vault.storage.ahead_answers import FOLDERS, LIST
 from vault.storage.ahead_look import Look
 from vault.storage.ahead_pool import Pool
@@ -49,8 +49,7 @@ class AheadStore:
     @contextmanager
     def look(self, key: str) -> Iterator[Look]:
         """Answer ahead for the calls of this thread within the block; looks with one key are alike."""
-        far = bool(getattr(self.inner, "round_trip", False))
-        look = Look(self.inner, self.cache, self.traces, Pool() if far else None, key)
+        look = Look(self.inner, self.cache, self.traces, Pool() if is_far(self.inner) else None, key)
         token = _LOOK.set((self, look))
         try:
             yield look

@@ -1,0 +1,1 @@
+"""The verbs of `Vault`, by what they are about; `vault.vault.Vault` inherits them all."""

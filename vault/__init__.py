@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vault.actions.founding import new_identity as new_identity
     from vault.actions.init import Joining as Joining
     from vault.actions.loading import LoadedPackage as LoadedPackage
+    from vault.actions.provenance import data_digest as data_digest
     from vault.actions.signing import Signed as Signed
     from vault.actions.signing import sign as sign
     from vault.actions.verifying import verify as verify
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from vault.starting import init as init
     from vault.starting import inspect as inspect
     from vault.starting import open as open
+    from vault.starting import restore as restore
     from vault.vault import Vault as Vault
 
 _PLACES = {
@@ -64,10 +66,12 @@ _PLACES = {
     "VerifiedFiles": "vault.actions.verifying_results",
     "VerifiedModel": "vault.actions.verifying_results",
     "convert": "vault.actions.converting",
+    "data_digest": "vault.actions.provenance",
     "init": "vault.starting",
     "inspect": "vault.starting",
     "new_identity": "vault.actions.founding",
     "open": "vault.starting",
+    "restore": "vault.starting",
     "sign": "vault.actions.signing",
     "verify": "vault.actions.verifying",
     "verify_then_open": "vault.actions.verifying",

@@ -39,12 +39,13 @@ CODES: Mapping[str, str] = MappingProxyType(
         "access-denied": "the policy does not allow this action to this identity here",
         "key-service-denied": "the key service's own access control refused, or it refuses to use the key",
         "not-promoted": "no record in this environment names that version",
+        "lock-mismatch": "a lock names another version of this, another vault, or does not name it at all",
         "barred": "the version was withdrawn from this environment",
         "no-audit-record": "the environment demands a record, and none can be kept",
         "approvals-missing": "too few different people have approved this version for this environment",
         "outage": "a change of policy would stop channels that are in use",
         "withdrawal-lapses": "a change of policy would let versions back in that were withdrawn",
-        "requirement-unsupported": "the environment requires something that this release cannot check",
+        "not-tested": "no tester who counts signed that this version passed a load test",
         # Formats.
         "format-refused": "the format is not allowed here, or content, extension and record disagree",
         "format-content": "the static stage found something in the file that may not be there",
@@ -67,15 +68,18 @@ CODES: Mapping[str, str] = MappingProxyType(
         "not-witnessed": "too few independent witnesses have cosigned the log",
         # Not refusals.
         "not-found": "there is no such thing",
+        "removed": "the version was removed, as the rules of retention or a person decided",
         "no-such-vault": "there is no vault at this location",
         "no-usable-key": "no identity is available, or the passphrase is wrong",
         "unavailable": "the store or a key service did not answer",
         "storage-full": "the store has no room left",
         "storage-denied": "the store's own access control refused",
         "storage-archived": "the store keeps this object in an archive, from which it must be restored first",
+        "archived": "the version's files were moved to an archive, from which they must be fetched first",
         "conflict": "somebody else was first",
         "feature-mismatch": "the features given are not the features that the model was trained on",
         "missing-library": "a library that this format needs is not installed",
+        "load-test-impossible": "a load test cannot be made: what it needs is not recorded, or not there",
     }
 )
 

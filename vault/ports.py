@@ -1,6 +1,6 @@
 """The Protocols between the vault and the world: storage, clock, randomness, progress."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -124,6 +124,90 @@ class CreatesTogether(Protocol):
 
         Raises:
             Unavailable: the store failed; some of the objects may be there.
+        """
+
+
+@runtime_checkable
+class CreatesInStream(Protocol):
+    """A store that makes one batch of small objects durable while the next is prepared."""
+
+    def create_stream(self, batches: Iterable[Mapping[str, bytes]]) -> Iterator[Sequence[str]]:
+        """Do as `CreatesTogether.create_all` with each batch; give the names left of each, in order.
+
+        The next batch may be taken before what was left of the last is given.
+
+        Raises:
+            Unavailable: the store failed; some of the objects may be there.
+        """
+
+
+class ArchiveState(Protocol):
+    """Whether an object can be read now, and if not, whether it is on its way back."""
+
+    @property
+    def archived(self) -> bool:
+        """Whether its class is one from which it must be restored."""
+
+    @property
+    def restoring(self) -> bool:
+        """Whether that was asked for and takes time."""
+
+    @property
+    def readable(self) -> bool:
+        """Whether it can be read now."""
+
+    @property
+    def storage_class(self) -> str:
+        """The class that it is in."""
+
+
+@runtime_checkable
+class ColdStorage(Protocol):
+    """A store that has colder classes for its objects, some of which must be restored to be read."""
+
+    def archive_state(self, name: str) -> ArchiveState:
+        """Tell whether `name` can be read now.
+
+        Raises:
+            NotFound, Unavailable.
+        """
+
+    def request_restore(self, name: str, days: int = 7, tier: str = "Standard") -> ArchiveState:
+        """Ask for `name` to be readable for so many days; asking again, or without need, is no error.
+
+        Raises:
+            NotFound, Unavailable.
+        """
+
+    def set_class(self, name: str, storage_class: str) -> bool:
+        """Put `name` into a class; tell whether it was in another one.
+
+        Raises:
+            NotFound, Unavailable.
+        """
+
+
+@runtime_checkable
+class ListsSizes(Protocol):
+    """A store whose listing tells the sizes of the objects, so that nobody has to ask for each."""
+
+    def list_sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield the names that start with `prefix`, in code-point order, each with its size in bytes.
+
+        Raises:
+            Unavailable: the store failed, at any point of the iteration.
+        """
+
+
+@runtime_checkable
+class SweepsLeftovers(Protocol):
+    """A store in which interrupted writers leave parts of objects that have no name yet."""
+
+    def sweep_leftovers(self, older_than_seconds: int, now: int) -> int:
+        """Remove those last written to more than so long before `now`; return how many.
+
+        Raises:
+            Unavailable: the store failed or refused.
         """
 
 

@@ -77,8 +77,9 @@ class Settings:
     `vault` is a path or URL; it is as the user gave it, or absolute if a file
     gave it. `stores` are those of environments that are kept apart from it. `audit`
     says where records of what is done go at once: `store`, `stdout`, or a folder on a
-    volume that lasts; `cache` is a folder for copies of what is read. Paths are absolute. `config_dir` and
-    `state_dir` are None where there is no home. `warnings` are sentences for the user.
+    volume that lasts; `cache` is a folder for copies of what is read, `index` the URL of a database for the
+    registry index. Paths are absolute. `config_dir` and `state_dir` are None where there is no home.
+    `warnings` are sentences for the user.
     """
 
     vault: str | None = None
@@ -89,6 +90,7 @@ class Settings:
     audit: str | Path | None = None
     cache: Path | None = None
     cache_bytes: int = 10 * limits.GIB
+    index: str | None = None
     config_dir: Path | None = None
     state_dir: Path | None = None
     allow: Allowance = field(default_factory=Allowance)
@@ -150,6 +152,7 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], cw
         audit=chosen("audit", None),
         cache=chosen("cache", None),
         cache_bytes=chosen("cache_bytes", 10 * limits.GIB),
+        index=chosen("index", None),
         config_dir=config_dir,
         state_dir=state_dir,
         allow=chosen("allow", Allowance()),
@@ -234,7 +237,7 @@ def _from_flags(flags: Mapping[str, object], cwd: Path) -> _Layer:
 def _from_environment(environ: Mapping[str, str], cwd: Path) -> _Layer:
     given = {name: value for name, value in environ.items() if name.startswith("MVAULT_") and value}
     layer: _Layer = {}
-    for name, variable in (("vault", "MVAULT_VAULT"), ("env", "MVAULT_ENV")):
+    for name, variable in (("vault", "MVAULT_VAULT"), ("env", "MVAULT_ENV"), ("index", "MVAULT_INDEX")):
         if variable in given:
             layer[name] = (word(given[variable], variable), variable)
     for name in ("identity", "trust", "cache"):
@@ -326,8 +329,8 @@ def _from_user(config_dir: Path | None, home: Path | None, warnings: list[str]) 
     found = settings_format.parse_user(data, str(path))
     layer = _shared(found.vault, found.stores, found.display, path, home)
     where = str(path)
-    if found.env is not None:
-        layer["env"] = (found.env, where)
+    plain = {"env": found.env, "index": found.index, "cache_bytes": found.cache_bytes, "allow": found.allow}
+    layer |= {name: (value, where) for name, value in plain.items() if value is not None}
     if found.identity is not None:
         layer["identity"] = (_below(path.parent, found.identity, home), where)
     if found.trust is not None:
@@ -336,10 +339,6 @@ def _from_user(config_dir: Path | None, home: Path | None, warnings: list[str]) 
         layer["audit"] = (_audit(path.parent, found.audit, home), where)
     if found.cache is not None:
         layer["cache"] = (_below(path.parent, found.cache, home), where)
-    if found.cache_bytes is not None:
-        layer["cache_bytes"] = (found.cache_bytes, where)
-    if found.allow is not None:
-        layer["allow"] = (found.allow, where)
     if found.passphrase_file is not None:
         file = _below(path.parent, found.passphrase_file, home)
         layer["passphrase"] = (PassphraseSettings(file=file), where)

@@ -11,12 +11,16 @@ from vault.arguments import Allow, allowance_of, given, reference_of
 from vault.core import names
 from vault.core.allowance import Allowance
 from vault.core.names import Environment
+from vault.ports import Progress, Store, no_progress
+from vault.settings import Settings
 from vault.vault import Location, Vault
 
 if TYPE_CHECKING:
     from vault.actions.doctor import Diagnosis
+    from vault.actions.drilling import Drill
     from vault.actions.founding import NewVault
     from vault.actions.init import Founders, Joining
+    from vault.actions.restoring import Asked, Here, Restored
     from vault.core.inspection import Inspection
 
 DEV = Environment("dev")
@@ -165,6 +169,110 @@ def init(
     session.unlock = lambda: owner
     logged.founded(session)
     return Vault(session, settings)
+
+
+def restore(
+    source: Location,
+    to: Location,
+    *,
+    root: str | None = None,
+    recovery: Location | None = None,
+    sample: float = 5.0,
+    fresh_environments: bool = False,
+    wheels: Location | None = None,
+    limit: int | None = None,
+    progress: Progress = no_progress,
+    **display: Any,
+) -> "Restored":
+    """Bring a vault back from a backup into an empty place, prove what came back, and trust it there.
+
+    `root` is the vault's fingerprint; without it that of the recovery file counts, or this machine's
+    own pin. With `recovery`, a recovery identity, `sample` percent of the versions are decrypted and
+    loaded, in this process or, with `fresh_environments`, each in one made for it, from the index of this
+    machine or a folder of `wheels`. A restore that was interrupted goes on where it was.
+
+    Raises:
+        ValueError: the two places lie in one another, or an argument has no such value.
+        Conflict: something lies at `to`.
+        NotFound: there is no backup at `source`.
+        Refused: nothing says that it is your vault's (`not-trusted`), or it does not verify.
+        Unavailable, NoUsableKey, MissingLibrary.
+    """
+    from vault.actions import backing_up_places, restoring
+
+    settings = opening.gather(display)
+    stores = backing_up_places.place(source), backing_up_places.place(to)
+    asked, here, pin = _restoring(
+        settings, stores[0], root, recovery, (sample, fresh_environments, wheels), limit, progress
+    )
+    found = restoring.restore(*stores, pin, asked, here)
+    restoring.settle(found, stores[1], settings, here)
+    return found
+
+
+def drill(
+    source: Location,
+    *,
+    report: Location | None = None,
+    signed: bool = True,
+    root: str | None = None,
+    recovery: Location | None = None,
+    sample: float = 5.0,
+    fresh_environments: bool = False,
+    wheels: Location | None = None,
+    into: Location | None = None,
+    limit: int | None = None,
+    progress: Progress = no_progress,
+    **display: Any,
+) -> "Drill":
+    """Restore a backup into a temporary folder, below `into`, prove it, and take it away again.
+
+    Where it is `signed` and this user has an identity, the report is signed by it and written to
+    `report`. Arguments are otherwise those of `restore`.
+
+    Raises:
+        As `restore`; Conflict: there is a file at `report`.
+    """
+    from vault.actions import backing_up_places, drilling
+
+    settings = opening.gather(display)
+    store = backing_up_places.place(source)
+    asked, here, pin = _restoring(
+        settings, store, root, recovery, (sample, fresh_environments, wheels), limit, progress
+    )
+    unlock = opening.unlocker(settings) if signed else None
+    place = None if into is None else Path(into)
+    held = drilling.drill(store, place, pin, asked, here, None if unlock is None else unlock())
+    if report is not None:
+        held = drilling.keep(held, Path(report))
+    if signed and settings.config_dir is not None:
+        drilling.note(held, settings)
+    return held
+
+
+def _restoring(
+    settings: Settings,
+    store: Store,
+    root: str | None,
+    recovery: Location | None,
+    trying: tuple[float, bool, Location | None],
+    limit: int | None,
+    progress: Progress,
+) -> "tuple[Asked, Here, names.Digest]":
+    import secrets
+
+    from vault.actions import restoring, restoring_recovery, trusting
+
+    sample, afresh, wheels = trying
+    if not 0 < sample <= 100:
+        raise ValueError("A sample is more than 0 and at most 100 percent.")
+    key = None if recovery is None else restoring_recovery.read(Path(recovery))
+    told = None if root is None else trusting.parse_root(root)
+    here = restoring.Here(opening.clock, secrets.token_bytes, progress, settings.allow)
+    pin = restoring.pin_of(store, settings, told, key)
+    folder = None if wheels is None else Path(wheels)
+    fresh = restoring_recovery.Fresh(folder) if afresh or folder is not None else None
+    return restoring.Asked(key, sample, fresh, limit), here, pin
 
 
 def inspect(path: Location) -> "Inspection":

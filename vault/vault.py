@@ -2,16 +2,26 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault.actions.session import Session
 from vault.arguments import action_of, given, reference_of, version_of
-from vault.verbs.channels import ChannelVerbs
 from vault.core import names
 from vault.core.names import Reference
 from vault.ports import Progress, no_progress
 from vault.settings import Settings
+from vault.verbs.adoption import AdoptionVerbs
+from vault.verbs.archive import ArchiveVerbs
+from vault.verbs.bulk import BulkVerbs
+from vault.verbs.channels import ChannelVerbs
+from vault.verbs.documents import DocumentVerbs
+from vault.verbs.following import FollowingVerbs
+from vault.verbs.labels import LabelVerbs
+from vault.verbs.loading import LoadingVerbs
+from vault.verbs.recovery import RecoveryVerbs
+from vault.verbs.registry import RegistryVerbs
+from vault.verbs.retention import RetentionVerbs
+from vault.verbs.testing import TestingVerbs
 
 if TYPE_CHECKING:
     from vault.actions.access import Access
@@ -21,8 +31,8 @@ if TYPE_CHECKING:
     from vault.actions.check_report import Report
     from vault.actions.doctor import Diagnosis
     from vault.actions.listing import Details, Event, ModelRow, Release
-    from vault.actions.loading import LoadedPackage
     from vault.actions.packing import Packable
+    from vault.actions.parentage import Parents
     from vault.actions.policy_reading import PolicyInForce
     from vault.actions.promote import Promotion
     from vault.actions.renewing import Renewal
@@ -32,7 +42,20 @@ if TYPE_CHECKING:
 Location = str | os.PathLike[str]
 
 
-class Vault(ChannelVerbs):
+class Vault(
+    LoadingVerbs,
+    FollowingVerbs,
+    ArchiveVerbs,
+    DocumentVerbs,
+    BulkVerbs,
+    ChannelVerbs,
+    LabelVerbs,
+    RecoveryVerbs,
+    AdoptionVerbs,
+    RegistryVerbs,
+    RetentionVerbs,
+    TestingVerbs,
+):
     """An opened vault. Make one with `vault.open` or `vault.init`; several threads may share it for loads.
 
     Every method may raise `vault.VaultError`: `Refused` when something does not
@@ -91,23 +114,42 @@ class Vault(ChannelVerbs):
         tolerance: float = 0.0,
         notes: str | None = None,
         tags: Sequence[str] = (),
+        parents: "Parents" = (),
+        bump: str | None = None,
+        requirements: Location | None = None,
+        documents: bool = False,
     ) -> Reference:
         """Save a live model: choose a safe format, prove parity, record metadata, sign, seal, publish.
 
         `sample_input` has shape (rows, features); up to 5,000 rows are kept with
         the predictions on them. `artifacts` are objects, lists and dicts that
         travel along. `also` names a second format. `tolerance` is the fraction
-        of rows that the saved form may predict otherwise.
+        of rows that the saved form may predict otherwise. Of `training_data` a digest is kept: a table,
+        an array, a path, or an iterator of chunks, which is read to its end. `parents` are versions that
+        this one comes from, as in `["base@prod", ("churn:3", "same-data")]`; one without a relation was
+        fine-tuned from. `bump` chooses the next version: major, minor, patch, prerelease or timestamp.
+        `requirements` tells the hashes of what loading needs: a lock file, or a folder of wheels.
+        With `documents` a model card and a bill of materials are in the package (docs/documents.md).
 
         Raises:
             ValueError: the model cannot be saved so, or the saved form predicts otherwise.
             FormatRefused: only a pickle would hold it, and not every party allows that.
             AccessDenied, Conflict, Unavailable, NoUsableKey.
         """
-        from vault.actions import saving
+        from vault.actions import parentage, saving
 
         described = saving.Description(
-            sample_input, training_data, metrics, params, artifacts, notes, tuple(tags)
+            sample_input,
+            training_data,
+            metrics,
+            params,
+            artifacts,
+            notes,
+            tuple(tags),
+            parentage.named(parents),
+            bump,
+            requirements,
+            documents,
         )
         return saving.save(
             self._session,
@@ -134,20 +176,28 @@ class Vault(ChannelVerbs):
         tags: Sequence[str] = (),
         public: bool = False,
         signed_by: Any = None,
+        training_data: Any = None,
+        parents: "Parents" = (),
+        bump: str | None = None,
+        documents: bool = False,
     ) -> Reference:
         """Package files that exist and publish them: paths, folders, zip archives, bytes, streams.
 
         `public` publishes every file's SHA-256, which lets anybody who reads the store confirm a guess
         at a small file. `signed_by` is as `trusted` of `vault.verify`: the one path must be signed by them.
+        `training_data`, `parents`, `bump` and `documents` are as in `save_model`.
 
         Raises:
             NotFound, FormatRefused, Malformed: a file is not there, or not what it says.
             AccessDenied, Conflict, Unavailable, NoUsableKey, ValueError.
         """
-        from vault.actions import packing, signed_exchange
+        from vault.actions import packing, parentage, signed_exchange
 
         sources: list[Any] = [*source] if isinstance(source, list | tuple) else [source]
-        labels = packing.Labels(metrics or {}, params or {}, features, notes, tuple(tags))
+        come = parentage.named(parents)
+        labels = packing.Labels(
+            metrics or {}, params or {}, features, notes, tuple(tags), training_data, come, bump, documents
+        )
         pushing = signed_exchange.Pushing(sources, sample, public, signed_by)
         place = given(names.model, name), version_of(version)
         return signed_exchange.push(self._session, self._settings, *place, labels, pushing)
@@ -165,57 +215,6 @@ class Vault(ChannelVerbs):
         return promote.promote(
             self._session, reference_of(reference), given(names.environment, env), given(names.slot, slot)
         )
-
-    # --- getting models out ---
-
-    def load_model(self, reference: str | Reference, **options: Any) -> Any:
-        """Verify, decide, decrypt in memory, deserialize; what comes back depends on the format.
-
-        skops gives the estimator, ONNX an `OnnxModel`. `options` are the
-        loader's own: `session_options=`, `providers=`.
-
-        Raises:
-            Refused: a step of the admission failed; nothing was deserialized.
-            NotFound, Unavailable, NoUsableKey, MissingLibrary.
-        """
-        from vault.actions import loading
-
-        return loading.load_model(self._session, reference_of(reference), options)
-
-    def load_package(self, reference: str | Reference, **options: Any) -> "LoadedPackage":
-        """Verify and open a package: `.model`, `.artifacts`, `.features`, `.files`, `.metadata`, `.align`.
-
-        Raises:
-            As `load_model`.
-        """
-        from vault.actions import loading
-
-        return loading.load_package(self._session, reference_of(reference), options)
-
-    def pull(
-        self,
-        reference: str | Reference,
-        destination: Location,
-        *,
-        zip: bool = False,
-        layout: str | None = None,
-        with_signature: bool = False,
-    ) -> Path:
-        """Write a version's verified files into a folder, or one zip file; nothing is overwritten.
-
-        `layout="tf-serving"` writes its SavedModel alone, into MODEL/VERSION below the folder.
-        `with_signature` signs the new folder with this identity, as `vault.sign` does.
-
-        Raises:
-            ValueError: there is no such layout, or not for this version.
-            Conflict: a file is there already; nothing was written.
-            Refused, NotFound, Unavailable, NoUsableKey: nothing was written.
-        """
-        from vault.actions import signed_exchange
-
-        how = signed_exchange.Pulling(zip, layout, with_signature)
-        what = reference_of(reference), Path(destination)
-        return signed_exchange.pull(self._session, self._settings, *what, how)
 
     # --- looking ---
 
@@ -246,14 +245,14 @@ class Vault(ChannelVerbs):
         return listing.overview(self._session, given(names.model, below) if below else "")
 
     def versions(self, name: str) -> "Sequence[Release]":
-        """List a model's verified versions, newest first.
+        """List a model's verified versions, newest first, with their tags.
 
         Raises:
             NotFound, Refused, Unavailable.
         """
         from vault.actions import listing
 
-        return listing.releases(self._session, given(names.model, name))[0]
+        return listing.releases(self._session, given(names.model, name), labelled=True)[0]
 
     def history(self, name: str) -> "Sequence[Event]":
         """Tell what happened to a model, newest first, as the signed records say it.

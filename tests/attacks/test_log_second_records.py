@@ -9,6 +9,7 @@ from tests.log_vaults import PROD_LOG, client, cosign, logged
 from vault.actions import log_decisions, log_writers, reviewing_verifying
 from vault.actions import logged as logging
 from vault.core import layout, limits, names
+from vault.core.audit_decision import Number
 from vault.core.in_force import Channel
 from vault.core.names import Digest
 from vault.errors import LogInconsistent, Unavailable
@@ -80,7 +81,7 @@ def test_what_others_log_in_the_same_moment_is_seen(monkeypatch: pytest.MonkeyPa
     session = client(built, "ann")
     real = log_decisions._known
 
-    def late(*arguments: object) -> dict[int, Digest]:
+    def late(*arguments: object) -> dict[Number, Digest]:
         found = real(*arguments)  # type: ignore[arg-type]
         monkeypatch.setattr(log_decisions, "_known", real)
         log_record(client(built, "owner"), 5, "aa" * 32)

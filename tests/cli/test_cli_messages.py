@@ -47,7 +47,7 @@ def test_a_model_that_was_altered_in_storage(owner: User) -> None:
     assert answer.status == 3
     assert "churn:1 was altered in storage: " in answer.err
     assert "differs from what was signed on " in answer.err
-    assert "Nothing was loaded. Restore it from a backup.\n" in answer.err
+    assert "Nothing was loaded. Restore it: mvault restore churn:1\n" in answer.err
     assert not list(owner.folder.glob("out/*"))
 
 

@@ -81,6 +81,10 @@ def test_the_tree_has_the_commands_of_this_release() -> None:
         *(f"mvault audit {name}" for name in AUDIT_COMMANDS),
         "mvault audit report verify",
         "mvault root draft",
+        "mvault identity backup",
+        "mvault backup verify",
+        *(f"mvault index {name}" for name in ("status", "update", "rebuild")),
+        *(f"mvault recovery {name}" for name in ("print", "read", "confirm", "status")),
         *(f"mvault team {name}" for name in ("list", "add", "remove", "retire")),
         *(f"mvault access {name}" for name in ("show", "sync", "rotate")),
     }

@@ -11,7 +11,7 @@ from tests.conformance.creating_suite import CreatingSuite, get, put
 from tests.faults import Fault, every_operation, with_a_fault_at_every_operation
 from vault.core import limits
 from vault.errors import Malformed, NotFound, Unavailable
-from vault.ports import Store
+from vault.ports import ListsSizes, Store
 
 ODD_NAMES = (
     "README.txt",
@@ -177,6 +177,27 @@ class StoreSuite(CreatingSuite):
         while page := list(islice(store.list("many/", after="".join(pages[-1:])), 999)):
             pages += page
         assert pages == names
+
+    def test_sizes_come_with_the_names_where_a_store_lists_them(self, store: Store) -> None:
+        if not isinstance(store, ListsSizes):
+            pytest.skip("this store does not list sizes")
+        names = [name for name in ODD_NAMES if not any(other.startswith(name + "/") for other in ODD_NAMES)]
+        sizes = {name: number * 7 for number, name in enumerate(names)}
+        assert list(store.list_sizes("")) == []
+        for name, size in sizes.items():
+            put(store, name, bytes(size))
+        for prefix in PREFIXES:
+            expected = [(name, sizes[name]) for name in sorted(sizes) if name.startswith(prefix)]
+            assert list(store.list_sizes(prefix)) == expected, prefix
+        with pytest.raises(ValueError, match="part"):
+            list(store.list_sizes("a/../"))
+
+    def test_sizes_of_thousands_of_names_are_listed_whole(self, store: Store) -> None:
+        if not isinstance(store, ListsSizes):
+            pytest.skip("this store does not list sizes")
+        names = sorted(f"many/{number % 7}/{number:05d}" for number in range(self.many_names))
+        self.fill(store, names)
+        assert [name for name, _ in store.list_sizes("many/")] == names
 
     def test_folders_are_listed_once_each_and_marked(self, store: Store) -> None:
         names = [name for name in ODD_NAMES if not any(other.startswith(name + "/") for other in ODD_NAMES)]

@@ -36,7 +36,7 @@ def test_many_objects_are_created_with_few_syncs(store: LocalStore, monkeypatch:
     count_syncs(monkeypatch, syncs, int)
     monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("one by one"))
     assert store.create_all(MANY) == []
-    assert len(syncs) == 2 * 3  # 300 objects, 128 at a time
+    assert len(syncs) == 2 * 2  # 300 objects, 256 at a time
     assert {name: get(store, name) for name in store.list("models/")} == MANY
 
 
@@ -180,7 +180,7 @@ LocalStore(sys.argv[1]).create_all(MANY)
 
 
 @pytest.mark.parametrize(
-    ("verb", "call"), [("write", 1), ("write", 200), ("link", 1), ("link", 60), ("link", 300)]
+    ("verb", "call"), [("write", 1), ("write", 270), ("link", 1), ("link", 60), ("link", 300)]
 )
 def test_who_is_killed_leaves_whole_objects_and_the_next_one_adds_the_rest(
     store: LocalStore, verb: str, call: int
@@ -191,7 +191,7 @@ def test_who_is_killed_leaves_whole_objects_and_the_next_one_adds_the_rest(
     assert ended.returncode == -signal.SIGKILL
     found = {name: get(store, name) for name in store.list("models/")}
     assert found.items() <= MANY.items()
-    assert len(found) == (call - 1 if verb == "link" else (call - 1) // 128 * 128)
+    assert len(found) == (call - 1 if verb == "link" else (call - 1) // 256 * 256)
     objects.create_all(store, MANY)
     assert {name: get(store, name) for name in store.list("models/")} == MANY
 

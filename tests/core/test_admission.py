@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests import builders
+from tests import attesting_parts, builders
 from tests.builders import CHURN, DEV, NOW, PROD, Built
 from vault.core import admission, envelope, manifest, memory_format, names, records
 from vault.core import policy as policies
@@ -268,16 +268,20 @@ def with_rule(built: Built, verified: Verified, **require: Any) -> Verified:
 NOTHING = {entry.name: getattr(policies.NO_REQUIREMENTS, entry.name) for entry in fields(Requirements)}
 
 
-@pytest.mark.parametrize(
-    "require",
-    [
-        {"load_test": True},
-    ],
-)
-def test_step_6_refuses_what_this_release_cannot_check(built: Built, require: dict[str, Any]) -> None:
-    with pytest.raises(Refused, match=next(iter(require))) as caught:
-        admission.require(with_rule(built, verify(built), **require), NOW)
-    assert caught.value.code == "requirement-unsupported"
+def test_step_6_wants_a_load_test_that_passed_where_one_is_asked_for() -> None:
+    built = attesting_parts.tested()
+    admission.tested(verify(built), [])
+    asked = with_rule(built, verify(built), load_test=True)
+    with pytest.raises(Refused, match="passed no load test that counts, and dev asks for one") as caught:
+        admission.tested(asked, [])
+    assert caught.value.code == "not-tested"
+    good, bad = (
+        Signed(attesting_parts.word(built, **change), Digest("0" * 64), (Principal("tess"),))
+        for change in ({}, attesting_parts.FAILED)
+    )
+    admission.tested(asked, iter([good]))
+    with pytest.raises(Refused, match="for tess it did not pass on 23 November 2026"):
+        admission.tested(asked, [bad])
 
 
 def test_step_6_passes_what_only_warns(built: Built) -> None:

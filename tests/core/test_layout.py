@@ -52,7 +52,13 @@ def test_every_name_is_where_the_format_says() -> None:
         f"models/churn/@/1/keys/dev-2/{file_id}-{DIGEST[:32]}"
     )
     assert layout.approval(CHURN, ONE, DEV, DIGEST) == f"models/churn/@/1/approvals/dev/{DIGEST}.json"
+    assert layout.label(CHURN, ONE, DIGEST) == f"models/churn/@/1/labels/{DIGEST}.json"
     assert layout.channel(DEV, MAIN, CHURN) == "channels/dev/main/churn/@/"
+    assert layout.attestation(CHURN, ONE, DIGEST) == f"models/churn/@/1/attestations/{DIGEST}.json"
+    assert layout.requirements(CHURN, ONE, DIGEST) == f"models/churn/@/1/requirements/{DIGEST}.txt"
+    assert layout.archives(CHURN, ONE) == "models/churn/@/1/archive/"
+    assert layout.removals(CHURN, ONE) == "models/churn/@/1/removals/"
+    assert layout.backup_list(names.slot("daily"), DIGEST) == f"backups/daily/versions/{DIGEST}"
 
 
 def test_names_that_hold_a_digest_are_told_from_others() -> None:
@@ -109,3 +115,11 @@ def test_copies_that_a_key_service_wrapped_lie_in_a_folder_of_no_principal() -> 
     assert layout.is_service_copy(name.removeprefix(folder))
     for other in ("", "x.json", name, f"{'ab' * 8}-{'cd' * 16}.age", f"{'AB' * 8}-{'cd' * 16}.json"):
         assert not layout.is_service_copy(other)
+
+
+def test_holds_and_notices_of_leftovers_are_named_after_their_content() -> None:
+    assert layout.is_hold(layout.hold(DIGEST).removeprefix(layout.HOLDS))
+    assert layout.is_hold(layout.leftovers(DIGEST).removeprefix(layout.LEFTOVERS))
+    assert layout.HOLDS != layout.LEFTOVERS
+    for other in (DIGEST, f"{DIGEST}.txt", f"{DIGEST[:63]}.json", "000001.json"):
+        assert not layout.is_hold(other)

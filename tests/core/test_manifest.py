@@ -12,7 +12,7 @@ import pytest
 from tests import builders
 from tests.builders import Built
 from vault.core import limits, manifest, names, strict_json
-from vault.core.manifest import METADATA, FileEntry, FileFacts, Manifest, Metadata
+from vault.core.manifest import METADATA, FileEntry, FileFacts, Manifest, Metadata, Parent
 from vault.core.names import Digest, Path
 from vault.errors import DigestMismatch, Malformed
 
@@ -99,13 +99,74 @@ def test_a_manifest_that_contradicts_itself_is_refused(
         manifest.parse(changed(built, change), "it")
 
 
+def parent(model: str = "base", version: str = "1", digit: str = "a", relation: str = "same-data") -> Parent:
+    return Parent(names.model(model), names.version(version), Digest(digit * 64), relation)
+
+
+def test_parents_stand_in_a_manifest_only_where_there_are_some(built: Built) -> None:
+    alone = built.manifest("churn:1")[0]
+    assert b"parents" not in manifest.encode(alone)
+    child = replace(alone, parents=(parent(), parent(digit="b"), parent("nepse/NABIL", "1.4.0")))
+    payload = manifest.encode(child)
+    assert manifest.parse(payload, "it") == child
+    assert manifest.encode(manifest.parse(payload, "it")) == payload
+    told = b'"parents":[{"manifest":"%s","model":"base","relation":"same-data","version":"1"}' % (b"a" * 64)
+    assert told in payload
+    without = json.loads(payload)
+    del without["parents"]
+    assert strict_json.encode(without) == manifest.encode(alone)
+
+
+def told(**changes: object) -> dict[str, object]:
+    return {"manifest": "a" * 64, "model": "base", "relation": "same-data", "version": "1", **changes}
+
+
+@pytest.mark.parametrize(
+    "parents",
+    [
+        [],
+        {},
+        None,
+        "base:1",
+        [None],
+        ["base:1"],
+        [told(), told()],
+        [told(manifest="b" * 64), told()],
+        [told(model="zeta"), told(model="alpha")],
+        [told(relation="same-data"), told(relation="converted-from")],
+        [told(relation="begotten-by")],
+        [told(manifest="sha256:" + "a" * 64)],
+        [told(manifest="a" * 63)],
+        [told(model="../base")],
+        [told(version="latest")],
+        [told(version=1)],
+        [told(extra=1)],
+        [{"manifest": "a" * 64, "model": "base", "version": "1"}],
+        [told(model="churn", version="1")],
+        [told(version=str(number)) for number in range(10, 11 + limits.PARENTS)],
+    ],
+)
+def test_parents_that_are_none_or_not_in_their_one_spelling_are_refused(built: Built, parents: Any) -> None:
+    with pytest.raises(Malformed):
+        manifest.parse(changed(built, lambda value: value.update(parents=parents)), "it")
+
+
+def test_a_version_may_have_an_earlier_one_of_its_own_model_as_a_parent(built: Built) -> None:
+    child = replace(built.manifest("churn:1")[0], parents=(parent("churn", "2"),))
+    assert manifest.parse(manifest.encode(child), "it") == child
+
+
 def test_the_largest_manifest_can_be_written_and_read(built: Built) -> None:
     found = built.manifest("churn:1")[0]
+    parents = tuple(
+        parent("m" * 64 + "/" + "n" * 64, str(10**14 + number), relation="fine-tuned-from")
+        for number in range(limits.PARENTS)
+    )
     file = found.files[0]
     many = tuple(
         replace(file, path=Path(f"{number:05}" + "a" * 200)) for number in range(limits.PACKAGE_FILES - 1)
     )
-    largest = replace(found, files=(*many, found.metadata))
+    largest = replace(found, files=(*many, found.metadata), parents=parents)
     payload = manifest.encode(largest)
     data = built.sign(manifest.KIND, payload, "owner")
     assert manifest.parse(payload, "it") == largest

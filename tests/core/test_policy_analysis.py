@@ -180,7 +180,7 @@ def test_every_demand_of_an_environment_is_told() -> None:
         ("audit: true", LOADER),
         ("fresh: stale", LOADER),
         ("libraries: true", LOADER),
-        ("load_test: true", LOADER),
+        ("load_test: true", CRYPTOGRAPHIC),
         ("log: witnessed", CRYPTOGRAPHIC),
         ("max_age_days: 3", LOADER),
         ("witnesses: 1", CRYPTOGRAPHIC),

@@ -44,7 +44,7 @@ def test_a_policy_without_mistakes_has_no_findings() -> None:
         ("dev: {formats: [onnx]}", "dev: {}", "no-formats", WARNING, 11, "no format"),
         ("dev: {formats: [onnx]}", "dev: {formats: [onyx]}", "unknown-format", WARNING, 11, "onyx"),
         ("dev: {formats: [onnx]}", "dev: {formats: [joblib]}", "program-format", WARNING, 11, "run code"),
-        (RULE, "{load_test: true}", "requirement-unsupported", WARNING, 14, "requires load_test"),
+        (RULE, "{load_test: true}", "no-tester", WARNING, 14, "requires a load test, and nobody"),
         (RULE, "{fresh: refuse}", "no-attester", WARNING, 14, "nobody may `attest` all of it"),
         (RULE, "{log: unwitnessed}", "promoter-without-log", WARNING, 14, "nothing of theirs counts"),
         (RULE, "{log: witnessed}", "witnesses-unreachable", ERROR, 14, "1 different witnesses"),

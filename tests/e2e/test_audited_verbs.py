@@ -1,160 +1,45 @@
 """Every verb: what it records when it is done, and that its denial is recorded. New verbs are to be added."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
 from tests.builders import Built, secret_age_key
-from tests.e2e.audit_parts import asking, audited, entries, granting, move
+from tests.e2e.audit_parts import audited, entries, move
+from tests.e2e.audited_verbs import (
+    ALLOWED,
+    DENIED,
+    PENDING,
+    REFUSED,
+    VERBS,
+    Verb,
+    applied,
+    policy_draft,
+    taken_over,
+)
 from tests.log_vaults import logged
 from vault.actions.changing import Changes
 from vault.actions.policy_reading import PolicyInForce
 from vault.actions.reviewing import Audit
 from vault.cli import main
-from vault.core import layout, names
+from vault.core import names
 from vault.errors import AccessDenied, NotFound, Refused, VaultError
 from vault.vault import Vault
-
-CONTENT = b'{"weights":[1,2,3]}'
-ALLOWED, PENDING, DENIED, REFUSED = "allow", "pending", "deny", "refuse"
-
-
-@dataclass(frozen=True)
-class Verb:
-    """What a verb does in a vault that was prepared, and the (action, decision) of its records."""
-
-    run: Callable[[Vault, Built, Path], object]
-    records: tuple[tuple[str, str], ...]
-    prepare: Callable[[Built], object] = lambda built: None
-    logged: bool = False  # where prod demands its log
-
-
-def lost(built: Built) -> None:
-    """Revoke whom publishing was, so that somebody has to adopt."""
-
-    def change(before: Any) -> Any:
-        dora = before.members[names.principal("dora")]
-        keys = tuple(replace(key, revoked=True) for key in dora.keys)
-        return replace(before, members={**before.members, dora.name: replace(dora, keys=keys)})
-
-    built.amend(granting("owner", "adopt", "dev"))
-    built.amend(granting("scientist", "publish", "dev"))
-    built.add("dora", "scientist")
-    built.publish(who="dora", model="risk")
-    built.amend(change)
-
-
-def unread(built: Built) -> None:
-    folder = layout.environment_keys(names.environment("prod"), 1, names.principal("server"))
-    for name in [name for name in built.store.objects if name.startswith(folder)]:
-        del built.store.objects[name]
-
-
-def policy_draft(vault: Vault, built: Built, path: Path) -> Path:
-    from vault.actions import draft_files, drafting
-
-    session = vault._session
-    base = session.trust()
-    draft = drafting.next_policy(session, base, replace(base.policy, created=session.now()))
-    draft_files.write_new(path / "draft.json", draft)
-    return path / "draft.json"
-
-
-def applied(vault: Vault, built: Built, path: Path) -> None:
-    draft = policy_draft(vault, built, path)
-    vault.changes.sign(draft)
-    vault.changes.apply(draft)
-
-
-VERBS = {
-    "push": Verb(
-        lambda vault, built, path: vault.push("new", CONTENT), (("publish", ALLOWED), ("publish", ALLOWED))
-    ),
-    "promote": Verb(lambda vault, built, path: vault.promote("churn:2", env="prod"), (("promote", ALLOWED),)),
-    "promote, logged": Verb(
-        lambda vault, built, path: vault.promote("churn:2", env="prod"),
-        (("promote", PENDING), ("promote", ALLOWED)),
-        logged=True,
-    ),
-    "watch": Verb(
-        lambda vault, built, path: vault.watch("churn@prod", on_change=bool, package=True)(),
-        (("load", PENDING), ("load", ALLOWED)),
-    ),
-    "load_package": Verb(
-        lambda vault, built, path: vault.load_package("churn@prod"), (("load", PENDING), ("load", ALLOWED))
-    ),
-    "pull": Verb(
-        lambda vault, built, path: vault.pull("churn:1", path / "out"),
-        (("pull", PENDING), ("pull", ALLOWED)),
-    ),
-    "show": Verb(lambda vault, built, path: vault.show("churn@prod"), ()),
-    "show, demanded": Verb(
-        lambda vault, built, path: vault.show("churn@prod"),
-        (("load", PENDING), ("load", ALLOWED)),
-        lambda built: built.amend(asking(audit=True)),
-    ),
-    "doctor": Verb(
-        lambda vault, built, path: vault.doctor(as_loader="churn@prod"),
-        (("load", PENDING), ("load", ALLOWED)),
-    ),
-    "approve": Verb(
-        lambda vault, built, path: vault.approve("churn:2", env="prod"),
-        (("approve", ALLOWED),),
-        lambda built: built.amend(asking(approvals=None)),
-    ),
-    "withdraw": Verb(
-        lambda vault, built, path: vault.withdraw("churn:1", env="prod"), (("withdraw", ALLOWED),)
-    ),
-    "withdraw, replaced": Verb(
-        lambda vault, built, path: vault.withdraw("churn:1", env="prod", replacement="2"),
-        (("promote", PENDING), ("promote", ALLOWED)),
-        logged=True,
-    ),
-    "rollback": Verb(
-        lambda vault, built, path: vault.rollback("churn", env="prod"),
-        (("promote", ALLOWED),),
-        lambda built: built.promote("churn:2"),
-    ),
-    "adopt_version": Verb(
-        lambda vault, built, path: vault.adopt_version("risk:1"),
-        (("adopt", ALLOWED), ("adopt", ALLOWED)),  # and the sealing record that was signed anew
-        lost,
-    ),
-    "sync_access": Verb(lambda vault, built, path: vault.sync_access("prod"), (("access", ALLOWED),), unread),
-    "rotate_access": Verb(
-        lambda vault, built, path: vault.rotate_access("prod"), (("policy", ALLOWED), ("access", ALLOWED))
-    ),
-    "rotate_access, deep": Verb(
-        lambda vault, built, path: vault.rotate_access("prod", deep=True),
-        (("policy", ALLOWED), ("access", ALLOWED), ("access", ALLOWED)),
-    ),
-    "renew": Verb(
-        lambda vault, built, path: vault.renew("prod"),
-        (("attest", ALLOWED),),
-        lambda built: built.amend(granting("owner", "attest", "prod")),
-    ),
-    "changes.apply": Verb(applied, (("policy", ALLOWED),)),
-    "changes.remove": Verb(
-        lambda vault, built, path: vault.changes.remove(names.principal("max")), (("policy", ALLOWED),)
-    ),
-    "changes.retire": Verb(
-        lambda vault, built, path: vault.changes.retire(names.principal("max")),
-        (("anchor", ALLOWED), ("anchor", ALLOWED), ("policy", ALLOWED)),  # of both environments' logs
-    ),
-    "audit.anchor": Verb(
-        lambda vault, built, path: vault.audit.anchor(), (("anchor", ALLOWED), ("anchor", ALLOWED))
-    ),
-}
 
 # What records nothing when it is done, and why not.
 SILENT = {
     "save_model": "publishes, as `push` does",
+    "save_all": "publishes, as `push_all` does",
+    "check_all": "gives out no plaintext",
     "load_model": "is `load_package` and its `.model`",
+    "load_tests": "is `load_test`, several times",
     **dict.fromkeys(("list", "versions", "history", "pending", "access"), "reads what is public"),
+    **dict.fromkeys(("labels", "holds", "lock", "check_lock"), "reads what is public"),
+    "choose": "reads nothing",
+    "check_drill": "reads a report",
+    "key_backup_reminder": "reads and writes what this machine notes",
     **dict.fromkeys(("can", "who_can", "explain"), "asks the policy"),
     "check": "gives out no plaintext",
     "export_trust": "writes what this client knows",
@@ -192,12 +77,33 @@ COMMANDS = {
     ),
     **dict.fromkeys(("audit anchor", "audit witness", "renew", "doctor", "check"), "the library's"),
     **dict.fromkeys(
+        (
+            "load-test",
+            "card",
+            "bom",
+            "tag",
+            "note",
+            "lineage",
+            "search",
+            "diff",
+            "compare",
+            "adopt",
+            "archive",
+        ),
+        "the library's",
+    ),
+    **dict.fromkeys(("hold", "retain", "backup to", "backup verify"), "the library's"),
+    "restore": "the library's; of a whole vault it makes a copy, in which nothing was done",
+    **{f"index {name}": "the library's `index`, of this user" for name in ("status", "update", "rebuild")},
+    **{f"recovery {name}": "of this user" for name in ("print", "read", "confirm", "status")},
+    "lock": "reads what is public",
+    **dict.fromkeys(
         ("demo", "completion", "inspect", "convert", "trust location", "trust export"), "no vault is changed"
     ),
     **dict.fromkeys(("sign", "verify"), "stands alone: there is no vault"),
     **{
         f"identity {name}": "of this user"
-        for name in ("new", "show", "list", "export", "import", "passphrase")
+        for name in ("new", "show", "list", "export", "import", "passphrase", "backup")
     },
     **dict.fromkeys(("ls", "history", "pending", "access show", "team list"), "reads what is public"),
     **{
@@ -275,10 +181,18 @@ DENIALS: dict[str, tuple[Callable[[Vault, Built, Path], object], str]] = {
     "save_model": (lambda vault, built, path: vault.save_model("new", object(), format="joblib"), "publish"),
     "promote": (VERBS["promote"].run, "promote"),
     "load_package": (VERBS["load_package"].run, "load"),
+    "load_test": (lambda vault, built, path: vault.load_test("churn:1"), "load"),
     "pull": (lambda vault, built, path: vault.pull("churn@prod", path / "out"), "pull"),
     "approve": (VERBS["approve"].run, "approve"),
     "withdraw": (VERBS["withdraw"].run, "withdraw"),
     "rollback": (VERBS["rollback"].run, "promote"),
+    **{
+        f"{name}_all": (VERBS[f"{name}_all"].run, action)
+        for name, action in (
+            *(("push", "publish"), ("promote", "promote"), ("approve", "approve"), ("withdraw", "withdraw")),
+            *(("rollback", "promote"), ("load", "load")),
+        )
+    },
     "adopt_version": (lambda vault, built, path: vault.adopt_version("churn:1"), "adopt"),
     "renew": (VERBS["renew"].run, "attest"),
     "changes.apply": (
@@ -300,6 +214,23 @@ DENIALS: dict[str, tuple[Callable[[Vault, Built, Path], object], str]] = {
         "access",
     ),
     "sync_access": (lambda vault, built, path: vault.sync_access("nowhere"), "access"),
+    **{name: (VERBS[name].run, "load") for name in ("card", "bom", "export_document")},
+    **{name: (VERBS[name].run, "tag") for name in ("tag", "untag", "note")},
+    **{name: (VERBS[name].run, "hold") for name in ("hold", "release")},
+    "archive": (VERBS["archive"].run, "archive"),
+    "archive, a pattern": (
+        lambda vault, built, path: vault.archive("churn", to=str(path / "cold"), keep_last=0),
+        "archive",
+    ),
+    "take_back": (VERBS["take_back"].run, "delete"),
+}
+
+# Verbs that tell of each model what failed, and raise nothing.
+DENIED_ROWS: dict[str, tuple[Callable[[Vault, Built, Path], object], str]] = {
+    "remove": (VERBS["remove"].run, "delete"),
+    "retain": (VERBS["retain"].run, "delete"),
+    "sweep": (VERBS["sweep"].run, "delete"),
+    "adopt": (taken_over, "publish"),
 }
 
 
@@ -308,7 +239,7 @@ def test_what_is_denied_is_recorded_once(name: str, tmp_path: Path, monkeypatch:
     """By wendy, who may witness and nothing else."""
     monkeypatch.chdir(tmp_path)
     run, action = DENIALS[name]
-    built = prepared(None)
+    built = prepared(VERBS[name] if name in ("release", "take_back", "archive") else None)
     before = {entry.record_id for entry in entries(built)}
     vault = audited(built, None, "wendy")
     with pytest.raises(VaultError) as caught:
@@ -326,6 +257,23 @@ def test_what_is_denied_is_recorded_once(name: str, tmp_path: Path, monkeypatch:
         assert (end.decision, end.outcome) == (ALLOWED, "failed")
         assert isinstance(caught.value, NotFound)
     assert len(new) == (2 if action in ("load", "pull") else 1)
+
+
+@pytest.mark.parametrize("name", DENIED_ROWS)
+def test_what_is_denied_of_many_is_recorded_once(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run, action = DENIED_ROWS[name]
+    built = prepared(VERBS[name])
+    before = {entry.record_id for entry in entries(built)}
+    objects = {name for name in built.store.objects if name.startswith("models/")}
+    vault = audited(built, None, "wendy")
+    run(vault, built, tmp_path)
+    move(vault)
+    (end,) = [entry for entry in entries(built) if entry.record_id not in before]
+    assert (end.action, end.decision, end.code) == (action, DENIED, "access-denied")
+    assert {name for name in built.store.objects if name.startswith("models/")} == objects
 
 
 def test_records_hold_no_keys_no_plaintext_and_no_paths(

@@ -68,6 +68,7 @@ def test_there_is_an_example_for_everybody() -> None:
     assert {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".sh")} == {
         "audited.sh",
         "daily.sh",  # test_example_daily.py
+        "many_models.py",  # test_example_many.py
         "release.sh",
         "review.sh",
         "service.py",

@@ -13,9 +13,9 @@ CORE = [module for module in modules() if module.name.startswith("vault/core/")]
 # Everything of the standard library that the core may use: nothing that reads, writes, waits or draws.
 CORE_MAY_IMPORT = frozenset(
     {
-        "base64", "binascii", "bz2", "collections", "contextlib", "copy", "dataclasses", "datetime", "enum",
-        "functools", "hashlib", "hmac", "itertools", "json", "lzma", "math", "re", "struct", "tomllib",
-        "types", "typing", "unicodedata", "zlib",
+        "base64", "binascii", "bz2", "collections", "contextlib", "copy", "dataclasses", "datetime",
+        "decimal", "enum", "functools", "hashlib", "hmac", "itertools", "json", "lzma", "math", "re",
+        "struct", "tomllib", "types", "typing", "unicodedata", "zlib",
     }
 )  # fmt: skip
 # Where it is installed, one more that unpacks bytes as those do.

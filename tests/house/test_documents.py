@@ -5,13 +5,14 @@ import re
 import pytest
 
 from tests.house.source_tree import ROOT, texts
-from vault.core import admission, envelope, heads, limits, manifest, policy, records, trust
+from vault.core import admission, archives, envelope, heads, limits, manifest, policy, records, trust
 from vault.errors import CODES, VaultError
 
 FORMAT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
 KINDS = (
     *(trust.KIND, policy.KIND, heads.KIND, manifest.KIND),
     *(records.SEALING, records.APPROVAL, records.CHANNEL),
+    archives.KIND,
 )
 
 

@@ -17,12 +17,17 @@ from tests.house.source_tree import modules
 from vault import policyfile, settings
 from vault.actions import (
     applying,
+    archiving,
+    archiving_places,
     converting,
     draft_files,
     drafting,
+    load_test_environment,
+    locking,
     objects,
     opening,
     probing,
+    retaining,
     teaming,
     withdrawing,
 )
@@ -63,6 +68,7 @@ from vault.storage.s3_location import S3Location
 from vault.storage.s3_reading import read_whole
 
 MANIFEST = "models/churn/@/1/manifest.json"
+OTHER_LOCK = f"mvault-lock 1\nvault sha256:{'0' * 64}\n".encode()
 
 
 @cache
@@ -87,6 +93,14 @@ def _team() -> Built:
 def team() -> Built:
     """Give a vault with churn:1 in dev whose prod wants two approvals."""
     return _team().fork(forgetful=True)
+
+
+def removed() -> object:
+    """Remove a version by name, then load it."""
+    built = solo()
+    built.publish()
+    retaining.retain(built.session(), retaining.Wanted(named=(names.reference("churn:1"),)))
+    return built.read("churn:1")
 
 
 def tampered(part: str, change: Callable[[bytes], bytes], ref: str = "churn:1") -> Callable[[], object]:
@@ -232,6 +246,14 @@ def revoked() -> object:
     return built.read("churn:1")
 
 
+def archived() -> object:
+    built = solo()
+    built.publish()
+    wanted = archiving.Wanted(version=names.reference("churn:1"))
+    archiving.archive(built.session(), wanted, archiving_places.OtherStore(MemoryStore()))
+    return built.read("churn:1")
+
+
 def conflict() -> None:
     store = MemoryStore({"a": b"1"})
     objects.create(store, "a", b"2")
@@ -342,7 +364,7 @@ CAUSES: dict[str, Callable[[], object]] = {
     "approvals-missing": lambda: team().promote("churn:1", who="rex"),
     "outage": outage,
     "withdrawal-lapses": withdrawal_lapses,
-    "requirement-unsupported": lambda: environment(load_test=True).promote("churn:1"),
+    "not-tested": lambda: environment(load_test=True).promote("churn:1"),
     "format-refused": lambda: formats.check("a.onnx", "json", b"{}"),
     "format-content": lambda: static_stage.observe("onnx", b"\xff" * 9, Allowance(), "it"),
     "pins-mismatch": lambda: pickled(THING, allowance=PICKLES),
@@ -365,15 +387,19 @@ CAUSES: dict[str, Callable[[], object]] = {
     "not-witnessed": lambda: log_proof.check(proof(), logs.policy(), logs.PROD_LOG, witnesses=1),
     "malformed-log": lambda: log_commit.parse(b"", "it"),
     "not-found": lambda: solo().read("fraud:1"),
+    "removed": removed,
     "no-such-vault": no_vault,
     "no-usable-key": no_key,
     "unavailable": lambda: objects.read_listed(MemoryStore(), "a", limit=1),
     "storage-full": full,
     "storage-archived": lambda: read_whole(Archive(S3Location("bucket", "")), "a", "a", 1),
     "storage-denied": lambda: Pins(None).add("memory:", "0" * 64, now=NOW),
+    "archived": archived,
+    "lock-mismatch": lambda: locking.pinned(solo().session(), names.reference("churn@dev"), OTHER_LOCK),
     "conflict": conflict,
     "feature-mismatch": features,
     "missing-library": missing_library,
+    "load-test-impossible": lambda: load_test_environment.interpreter_for("3.10"),
 }
 
 

@@ -15,9 +15,11 @@ from vault.core import (
     age,
     envelope,
     identity_format,
+    labels,
     layout,
     manifest,
     memory_format,
+    names,
     policy,
     policy_document,
     public_identity,
@@ -110,6 +112,25 @@ def headers() -> list[bytes]:
     return [*keys[:1], age.serialise_header(age.build_header(stanzas, bytes(16)))]
 
 
+def child() -> bytes:
+    """Give the payload of a manifest that names parents."""
+    found, digest = built().manifest("churn:1")
+    parents = tuple(
+        manifest.Parent(names.model(model), names.version("1"), digest, relation)
+        for model, relation in (("base", "same-data"), ("nepse/NABIL", "fine-tuned-from"))
+    )
+    return manifest.encode(replace(found, parents=parents))
+
+
+def words() -> list[bytes]:
+    found, digest = built().manifest("churn:1")
+    said = labels.Label(
+        built().vault, built().policy_id, found.model, found.version, digest, built().time, ("a", "b")
+    )
+    taken = replace(said, untags={"old": (VAULT, Digest("b" * 64))}, note="¡Olé!")
+    return [labels.encode(said), labels.encode(taken)]
+
+
 def memories() -> list[bytes]:
     made = built()
     made.read("churn:1")
@@ -135,7 +156,7 @@ CODECS = {
         lambda data: policy_document.encode(policy_document.parse(data, "it")),
     ),
     "manifest": codec(
-        lambda: payloads(manifest.KIND, "models/churn/@/1/manifest"),
+        lambda: [*payloads(manifest.KIND, "models/churn/@/1/manifest"), child()],
         lambda data: manifest.encode(manifest.parse(data, "it")),
     ),
     "sealing record": codec(
@@ -150,6 +171,7 @@ CODECS = {
         lambda: payloads(records.CHANNEL, "channels/"),
         lambda data: records.encode_channel(records.parse_channel(data, "it")),
     ),
+    "label": codec(words, lambda data: labels.encode(labels.parse(data, "it"))),
     "metadata": codec(
         lambda: [manifest.encode_metadata(built().open("churn:1").opened.metadata)], metadata_again
     ),

@@ -1,5 +1,6 @@
 """Wrap file keys to an environment's newest epoch: every version that was given to the environment."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from vault.errors import NotFound, NoUsableKey, Refused, Rollback, Unavailable
 from vault.ports import CreatesTogether, is_far
 
 THREADS: Final = 8
-_TOGETHER: Final = 64  # versions whose headers are made durable at once
+_TOGETHER: Final = 128  # versions whose headers are made durable at once
 _PATIENCE: Final = 8  # so many versions may be unreadable before the store itself is taken to be
 
 _T = TypeVar("_T")
@@ -132,10 +133,16 @@ def _rewrap_one(session: Session, resolved: Resolved, place: Place) -> Rewrapped
 
 
 def _in_batches(session: Session, found: Iterator["Done[_Wrapped]"]) -> Iterator["Done[Rewrapped]"]:
-    while batch := list(islice(found, _TOGETHER)):
-        done = [entry.result for entry in batch if entry.result is not None]
-        objects.create_all(session.store, {name: data for one in done for name, data in one.headers.items()})
-        for entry in batch:
+    ahead: deque[list[Done[_Wrapped]]] = deque()
+
+    def headers() -> Iterator[Mapping[str, bytes]]:
+        while batch := list(islice(found, _TOGETHER)):
+            ahead.append(batch)
+            done = [entry.result for entry in batch if entry.result is not None]
+            yield {name: data for one in done for name, data in one.headers.items()}
+
+    for _ in objects.create_stream(session.store, headers()):
+        for entry in ahead.popleft():
             told = None if entry.result is None else entry.result.told
             yield Done(entry.place, told, entry.failure)
 

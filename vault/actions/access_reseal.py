@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from vault import sealing
-from vault.actions import keyring, logged, objects, resolving
+from vault.actions import archived, keyring, logged, objects, resolving
 from vault.actions.access_headers import Place, Rewrapped, seal_of
 from vault.actions.reading import Package
 from vault.actions.session import Session
@@ -32,7 +32,7 @@ from vault.core.policy import EnvironmentRule
 from vault.core.records import SealedFile, SealingRecord
 from vault.core.stages import Opened, Resolved, Sealed, Target, Verified
 from vault.core.trust import Skipped
-from vault.errors import Conflict, DigestMismatch, NotFound, NoUsableKey, Refused, Rollback
+from vault.errors import Conflict, DigestMismatch, NotFound, NoUsableKey, Refused, Rollback, Unavailable
 from vault.range_reader import RangeReader
 
 Resolutions = Mapping[Environment, Resolved]
@@ -95,7 +95,9 @@ def reseal(
         return Rewrapped(place, _Resealing(session, resolved, sealed).run(), 0)
     except Rollback:
         raise
-    except (Refused, NotFound, NoUsableKey, Conflict) as error:
+    except (Refused, NotFound, NoUsableKey, Conflict, Unavailable) as error:
+        if isinstance(error, Unavailable) and error.code != archived.CODE:
+            raise
         return Rewrapped(place, 0, 0, problems=(Skipped(place.subject, error.message, error.code),))
 
 
@@ -175,6 +177,7 @@ class _Resealing:
         session, record = self._session, self._record
         file_id, file_key, nonce = (session.random(16) for _ in range(3))
         entry = next(entry for entry in self._verified.manifest.files if entry.path == file.path)
+        self._demand_here(file)
         name = layout.payload(record.model, record.version, file_id.hex())
         with (
             session.store.open(layout.payload(record.model, record.version, file.name)) as stored,
@@ -206,6 +209,20 @@ class _Resealing:
             root=done.root,
             key_check=age.key_check(file_key, file_id),
         )
+
+    def _demand_here(self, file: SealedFile) -> None:
+        """Stop before anything is written where a payload was archived.
+
+        Raises:
+            Unavailable: `archived`, or the store failed.
+            NotFound: it is gone.
+        """
+        name = layout.payload(self._record.model, self._record.version, file.name)
+        try:
+            with self._session.store.open(name) as stored:
+                stored.read_into(0, memoryview(bytearray(1)))
+        except (NotFound, Unavailable) as error:
+            raise archived.explained(self._session, self._verified, file, error) from None
 
     def _units(self, file: SealedFile) -> bytes | None:
         if age.unit_count(file.cipher_size) == 1:

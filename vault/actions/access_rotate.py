@@ -5,7 +5,7 @@ records. A crash between any two leaves either an epoch that nobody knows of, or
 one whose older epochs still open what is not done yet.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from vault.actions import (
     keyring,
     logged,
 )
-from vault.actions.access_headers import Done, Rewrapped
+from vault.actions.access_headers import Done, Place, Rewrapped
 from vault.actions.access_sync import Synced
 from vault.actions.applying import Standing
 from vault.actions.draft_files import Draft
@@ -131,7 +131,9 @@ def _rotate(
     base = drafting.base_of(session)
     rule = access_plan.rule_of(base.policy, environment)
     direct = may_apply_alone(session, base)
-    todo = plan(session, base, rule, deep=deep, resume=resume)
+    # The policy that it goes on with is in force, so that what is listed now is all that there is to do.
+    places = list(access_headers.places(session, rule)) if resume else None
+    todo = plan(session, base, rule, places, deep=deep, resume=resume)
     draft, folder = place
     if todo.begins and not direct and draft is None and not dry_run:
         if folder is None:
@@ -151,11 +153,21 @@ def _rotate(
             made = ballots.signed(session, [begin(session, base, rule)])
             draft_files.write_new(draft, made.drafts[0])
             return Rotated(todo, draft, None, 0, 0, 0, standing=applying.standings(made)[0])
-    return _carry_on(session, todo, threads)
+    return _carry_on(session, todo, places, threads)
 
 
-def plan(session: Session, base: Trust, rule: EnvironmentRule, *, deep: bool, resume: bool) -> RotationPlan:
+def plan(
+    session: Session,
+    base: Trust,
+    rule: EnvironmentRule,
+    places: Iterable[Place] | None,
+    *,
+    deep: bool,
+    resume: bool,
+) -> RotationPlan:
     """Count what a rotation would do, by names in storage and, with `deep`, by sealing records.
+
+    `places` are the versions if they are listed already.
 
     Raises:
         NotFound: the environment has no key.
@@ -168,7 +180,7 @@ def plan(session: Session, base: Trust, rule: EnvironmentRule, *, deep: bool, re
     versions = headers = size = 0
     resolved = session.resolve(rule.name)
     since = access_reseal.began(session, rule.name) if deep and resume else None
-    for place in access_headers.places(session, rule):
+    for place in access_headers.places(session, rule) if places is None else places:
         count = place.headers if resume and not deep else place.files
         if deep:
             sealed = access_headers.seal_of(session, resolved, place)
@@ -260,7 +272,7 @@ def apply(session: Session, draft: Draft) -> None:
 # --- what follows the policy ---
 
 
-def _carry_on(session: Session, todo: RotationPlan, threads: int) -> Rotated:
+def _carry_on(session: Session, todo: RotationPlan, listed: Iterable[Place] | None, threads: int) -> Rotated:
     resolved = session.resolve(todo.environment)
     copies = access_sync.write(session, access_sync.plan(session, todo.environment))
     versions = written = already = 0
@@ -268,7 +280,7 @@ def _carry_on(session: Session, todo: RotationPlan, threads: int) -> Rotated:
     skipped: list[Skipped] = []
     if len(resolved.rule.epochs) > 1:
         _unlock(session, resolved.rule)
-        for done, entry in enumerate(_work(session, resolved, todo, threads), start=1):
+        for done, entry in enumerate(_work(session, resolved, todo, listed, threads), start=1):
             session.progress(min(done, todo.versions), todo.versions, f"keys for {todo.environment}")
             if entry.failure is not None:
                 problems.append(Skipped(entry.place.subject, entry.failure.message, entry.failure.code))
@@ -301,10 +313,14 @@ def _unlock(session: Session, rule: EnvironmentRule) -> None:
 
 
 def _work(
-    session: Session, resolved: Resolved, todo: RotationPlan, threads: int
+    session: Session,
+    resolved: Resolved,
+    todo: RotationPlan,
+    listed: Iterable[Place] | None,
+    threads: int,
 ) -> Iterator[Done[Rewrapped]]:
-    # Listed only now: what was published before the policy was in force is to be found.
-    places = access_headers.places(session, resolved.rule)
+    # After a new policy listed once more: what was published before it was in force is to be found.
+    places = access_headers.places(session, resolved.rule) if listed is None else iter(listed)
     if not todo.deep:
         return access_headers.rewrap(session, resolved, places, threads)
     everywhere = {name: session.resolve(name) for name in resolved.context.policy.environments}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vault.actions import auditing, logged, objects, recording, resolving, voting
+from vault.actions import auditing, logged, objects, recording, removing, resolving, voting
 from vault.actions.auditing import Act
 from vault.actions.session import Session
 from vault.core import admission, channels, envelope, in_force, layout, names, policy, records
@@ -30,10 +30,12 @@ class Approved:
     waiting: tuple[names.Principal, ...]
 
 
-def approve(session: Session, reference: Reference, environment: Environment) -> Approved:
+def approve(
+    session: Session, reference: Reference, environment: Environment, *, dry_run: bool = False
+) -> Approved:
     """Sign that a version may enter an environment, unless this person's vote would not count there.
 
-    That last check is a courtesy: it is loaders that count votes.
+    That last check is a courtesy: it is loaders that count votes. With `dry_run` nothing is signed.
 
     Raises:
         AccessDenied: this identity may not approve there, or its approval would not count.
@@ -41,25 +43,29 @@ def approve(session: Session, reference: Reference, environment: Environment) ->
         NotFound, Unavailable, NoUsableKey.
     """
     with auditing.acting(session, "approve", reference, environment) as act:
-        return _approve(session, reference, environment, act)
+        return _approve(session, reference, environment, act, dry_run=dry_run)
 
 
-def _approve(session: Session, reference: Reference, environment: Environment, act: Act) -> Approved:
+def _approve(
+    session: Session, reference: Reference, environment: Environment, act: Act, *, dry_run: bool
+) -> Approved:
     resolved = session.resolve(environment)
     act.learn(resolved)
     key_id = Digest(session.identity.key_id)
     authorised = admission.authorise(resolved, key_id, "approve", reference.model)
     logged.demand(session, resolved.rule)
     verified = verified_for(session, authorised, reference)
+    removing.demand(session, verified)
     admission.require(verified, session.clock())
     seen = recording.look(session, authorised, Channel(environment, names.MAIN, reference.model))
     recording.remember(session, resolved, seen, verified)
     before = _count(session, verified, seen.among)
     _check_counts(verified, before)
     already = _has_approved(session, verified, seen.among)
-    if not already:
+    silent = already or dry_run
+    if not silent:
         _write(session, verified, recording.highest(session, authorised, seen.among))
-    after = before if already else _count(session, verified, seen.among)
+    after = before if silent else _count(session, verified, seen.among)
     return Approved(
         Reference(reference.model, version=verified.manifest.version),
         environment,

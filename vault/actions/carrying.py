@@ -5,18 +5,16 @@ root of their ciphertext tree, which the sealing record signs; no key is needed 
 interrupted is taken up again: what lies there and is right is left as it is.
 """
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vault import sealing
-from vault.actions import objects
+from vault.actions import ciphertext_copy, objects
 from vault.actions.session import Session
-from vault.core import age, ciphertext_tree, layout, limits
-from vault.core.names import Environment
-from vault.core.records import SealedFile, SealingRecord
-from vault.errors import Conflict, DigestMismatch, NotFound
-from vault.ports import Sink, Source, Store
+from vault.core import layout, limits
+from vault.core.names import Environment, Model, Version
+from vault.core.records import SealingRecord
+from vault.errors import NotFound
+from vault.ports import Store
 from vault.storage import apart_copies, apart_trust
 from vault.storage.apart import ApartStore
 from vault.storage.apart_names import VERSION, place_of
@@ -38,15 +36,34 @@ def carry(session: Session, record: SealingRecord, environment: Environment) -> 
     store.mend(environment)
     target = store.apart[environment]
     for file in record.files:
-        _carry_payload(session, store, target, record, file)
+        ciphertext_copy.copy(session, store, target, record, file)
     folder = layout.adoptions(record.model, record.version)
     adopted = (folder + name for name in store.list_folders(folder) if layout.is_approval(name))
+    tested = objects.votes(
+        store, layout.attestations(record.model, record.version), limit=limits.ATTESTATION_BYTES
+    )
     for name in (
         *adopted,
+        *(name for name, _ in tested),
         layout.sealed(record.model, record.version) + layout.numbered(record.number),
         layout.manifest(record.model, record.version),
     ):
         apart_copies.copy(name, store, target)
+
+
+def follow(session: Session, model: Model, version: Version, written: Iterable[str]) -> None:
+    """Copy what was written of a version later on to every environment's own store that has the version.
+
+    Raises:
+        Unavailable: a store failed.
+    """
+    store = _apart(session)
+    if store is None:
+        return
+    for target in store.apart.values():
+        if "manifest.json" in target.list_folders(layout.version(model, version)):
+            for name in written:
+                apart_copies.copy(name, store, target)
 
 
 def _apart(session: Session) -> ApartStore | None:
@@ -72,55 +89,6 @@ def demand_place(session: Session, environment: Environment) -> None:
             hint=f"Name its own store: MVAULT_STORES={environment}=LOCATION, or [stores] in config.toml. "
             "If its keys were deleted, restore them.",
         )
-
-
-def _carry_payload(
-    session: Session, store: Store, target: Store, record: SealingRecord, file: SealedFile
-) -> None:
-    name = layout.payload(record.model, record.version, file.name)
-    what = f"{file.path} to {target.location}"
-    with store.open(name) as source:
-        try:
-            with target.create(name, size=file.cipher_size) as sink:
-                digests = _pump(session, source, sink, file, what)
-                ciphertext_tree.check_root(file.cipher_size, digests, file.root)
-        except Conflict:
-            with target.open(name) as there:
-                sealing.scrub(
-                    there,
-                    cipher_size=file.cipher_size,
-                    root=file.root,
-                    progress=session.progress,
-                    what=what,
-                )
-    if age.unit_count(file.cipher_size) > 1:
-        units = store.read(layout.units(name), limit=ciphertext_tree.units_size(file.cipher_size))
-        ciphertext_tree.parse_units(units, cipher_size=file.cipher_size, expected_root=file.root)
-        objects.create(target, layout.units(name), units)
-
-
-def _pump(session: Session, source: Source, sink: Sink, file: SealedFile, what: str) -> bytes:
-    """Copy a payload unit by unit; give the digests of its units."""
-    if source.size != file.cipher_size:
-        raise DigestMismatch(
-            f"{file.path} has {source.size} bytes in the store, and {file.cipher_size} were signed.",
-            code="size-mismatch",
-            subject=file.path,
-            hint="Nothing was promoted. Restore it from a backup.",
-        )
-    digests = bytearray()
-    buffer = memoryview(bytearray(min(file.cipher_size, limits.AGE_NONCE + limits.UNIT_CIPHER)))
-    for unit in range(age.unit_count(file.cipher_size)):
-        start = age.unit_start(unit)
-        part = buffer[: min(age.unit_start(unit + 1), file.cipher_size) - start]
-        if source.read_into(start, part) != len(part):
-            raise DigestMismatch(
-                f"{file.path} became shorter while it was copied.", code="size-mismatch", subject=file.path
-            )
-        digests += hashlib.sha256(part).digest()
-        sink.write(part)
-        session.progress(start + len(part), file.cipher_size, what)
-    return bytes(digests)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vault import policyfile
-from vault.actions import applying, auditing, ballots, compiling, draft_files, drafting, identities, teaming
+from vault.actions import (
+    applying,
+    auditing,
+    ballots,
+    compiling,
+    draft_files,
+    drafting,
+    identities,
+    policy_reading,
+    teaming,
+)
 from vault.actions.applying import Applied, Standing, Status
 from vault.actions.ballots import Ballot
 from vault.actions.draft_files import Draft
@@ -55,7 +65,8 @@ class Changes:
 
         `keys` are files of public identities by name, beside those in the folder
         `identities/` next to the policy file. `expires` is a length of time, such
-        as `1y`, or `never`. `new_era` begins an era: see docs/policy.md.
+        as `1y`, or `never`. `new_era` begins an era: see docs/policy.md. The file
+        `in-force` stands for the policy of the vault as it is.
 
         Raises:
             NotFound: a file is not there, or somebody new has no public identity.
@@ -63,6 +74,10 @@ class Changes:
             Conflict: there is a file at `output`.
             Refused, Unavailable, NoUsableKey.
         """
+        if str(file) == policy_reading.IN_FORCE:
+            base = drafting.base_of(self._session, new_era=new_era)
+            same = drafting.next_policy(self._session, base, base.policy, expires=expires, new_era=new_era)
+            return _write(same, output or Path(f"policy-{same.document.version}.json"))
         source = policyfile.parse(policyfile.read(file), str(file))
         given = {name: list(found) for name, found in public_identities(keys or {}).items()}
         for name, found in compiling.found_beside(file, source.principals).items():

@@ -55,17 +55,17 @@ class CheckJournal:
             ) from None
 
     def _take_up(self, path: Path, head: Mapping[str, Any]) -> None:
-        lines = _lines(path)
-        first = next(lines, {})
+        found = lines(path)
+        first = next(found, {})
         began = first.pop("began", None)
         if first != head or not isinstance(began, int):
             return
         self.began = began
-        for line in lines:
-            item, found = line.get("item"), line.get("found")
-            if not isinstance(item, str) or not isinstance(found, dict):
+        for line in found:
+            item, told = line.get("item"), line.get("found")
+            if not isinstance(item, str) or not isinstance(told, dict):
                 break
-            self.done[item] = found
+            self.done[item] = told
 
     def _begin(self, path: Path, head: Mapping[str, Any], now: int) -> None:
         """Write the file anew, with what is done already, so that it ends in a whole line."""
@@ -115,7 +115,7 @@ def place(state: Path | None, vault: Digest) -> Path | None:
     return None if state is None else state / "check" / f"{vault[:_DIGITS]}.jsonl"
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def lines(path: Path) -> Iterator[dict[str, Any]]:
     """Read the lines of a file that are whole; nothing where it is no file of this user's."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -12,7 +12,10 @@ UNAVAILABLE: Final = frozenset({"unavailable", "storage-full", "storage-denied",
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: `level` is `ok`, `skipped` (a stranger's, treated as absent) or `bad`."""
+    """One thing that was looked at.
+
+    `level` is `ok`, `note` (worth knowing), `skipped` (a stranger's, treated as absent) or `bad`.
+    """
 
     level: str
     subject: str

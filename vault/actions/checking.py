@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Final
 
 from vault import sealing
-from vault.actions import carrying, check_journal, check_report, objects, resolving
+from vault.actions import (
+    archived,
+    attesting,
+    carrying,
+    check_journal,
+    check_report,
+    holding,
+    labelling,
+    objects,
+    removing,
+    resolving,
+)
 from vault.actions.check_journal import CheckJournal
 from vault.actions.check_memory import GatheringMemory
 from vault.actions.check_report import Finding, Report
@@ -17,7 +28,7 @@ from vault.core import admission, ciphertext_tree, layout, limits, memory_format
 from vault.core.in_force import Channel, Signed
 from vault.core.manifest import METADATA
 from vault.core.names import Digest, Environment, Model, Reference, Version
-from vault.core.records import SealingRecord
+from vault.core.records import SealedFile, SealingRecord
 from vault.core.stages import Target, Verified
 from vault.core.trust import Skipped
 from vault.errors import Expired, NotFound, Refused, Unavailable, VaultError
@@ -68,6 +79,29 @@ def check(
     return report
 
 
+def of_reference(session: Session, reference: Reference, *, data: bool) -> Report:
+    """Check one of many: what a reference means, or of a name alone all versions and channels of the model.
+
+    Raises:
+        NotFound: there is nothing of it.
+        Refused, Unavailable: the trust documents do not verify.
+    """
+    report = Report()
+    checker = _Checker(session, report, data=data)
+    if (reference.version, reference.digest, reference.environment) != (None, None, None):
+        checker.reference(reference)
+        return report
+    model = reference.model
+    listed = resolving.version_names(session, model)
+    if not listed:
+        raise NotFound(f"There is no model {model}.", subject=model, hint="See what there is: mvault ls")
+    for version in listed:
+        checker.version(model, version)
+    for where in all_channels(session, [model]):
+        checker.channel(where)
+    return report
+
+
 def _everything(session: Session, report: Report, journal: CheckJournal, *, data: bool) -> None:
     for rule in session.trust().policy.environments.values():
         if rule.require.fresh is not None:
@@ -94,6 +128,7 @@ def _everything(session: Session, report: Report, journal: CheckJournal, *, data
                 subject=name,
                 hint="Once it does: mvault check --all --continue",
             )
+    report.skip(holding.read(session, session.trust().context).skipped)
     for copy in carrying.differences(session):
         level = "skipped" if copy.harmless else "bad"
         report.findings.append(Finding(level, copy.name, copy.reason, copy.code))
@@ -199,7 +234,8 @@ class _Checker:
         listed = resolving.version_names(self._session, model)
         if not listed:
             raise NotFound(f"There is no model {model}.", subject=model, hint="See what there is: mvault ls")
-        for version in listed if reference.digest is not None else listed[:1]:
+        ranked = sorted(listed, key=lambda version: not names.version_order(version).released)
+        for version in ranked if reference.digest is not None else ranked[:1]:
             self.version(model, version)
 
     def heads(self, environment: Environment) -> None:
@@ -236,7 +272,8 @@ class _Checker:
         try:
             target = Target(version, found.manifest, found.naming)
             data = resolving.read_manifest(self._session, where.model, version)
-            resolving.verify(self._session, authorised, target, data)
+            verified = resolving.verify(self._session, authorised, target, data)
+            removing.demand_payloads(self._session, verified)
         except VaultError as error:
             self._report.bad(error, str(where))
             return None
@@ -276,13 +313,20 @@ class _Checker:
         report.versions += 1
         try:
             self._session.remember(resolved, verified)
-            self._sealing(verified)
-            if self._data:
+            report.skip(labelling.skipped(self._session, resolved, verified))
+            report.skip(attesting.skipped(self._session, verified))
+            gone, passed = removing.told(self._session, verified)
+            report.skip(passed)
+            if gone:
+                report.ok(subject, f"signatures verified; {gone}")
+                return
+            away = self._sealing(verified)
+            if self._data and away is None:
                 self._plaintext(verified)
         except VaultError as error:
             report.bad(error, subject)
             return
-        report.ok(subject, "verified")
+        report.ok(subject, "verified" if away is None else f"signatures verified; {away.message}")
 
     def _refused(self, refusal: Refused, subject: str, *, counts: bool) -> None:
         if counts:
@@ -293,8 +337,11 @@ class _Checker:
     def _known(self, model: Model, version: Version) -> bool:
         return memory_format.version_key(model, version) in self._session.memory.load().versions
 
-    def _sealing(self, verified: Verified) -> None:
-        """Check the ciphertext of the sealing record in force; it needs no key."""
+    def _sealing(self, verified: Verified) -> VaultError | None:
+        """Check the ciphertext of the sealing record in force; say where it is if it was archived.
+
+        It needs no key.
+        """
         found: Signed[SealingRecord] | None = None
         for entry in judged(self._session, verified):
             if isinstance(entry, Skipped):
@@ -302,16 +349,19 @@ class _Checker:
             elif found is None:
                 found = entry
         sealed = admission.seal(verified, [found] if found else [], self._session.allowance)
+        self._report.skip(
+            entry for entry in archived.judged(self._session, verified) if isinstance(entry, Skipped)
+        )
+        away: VaultError | None = None
         for file in sealed.sealing.files:
             name = layout.payload(sealed.sealing.model, sealed.sealing.version, file.name)
-            with self._session.store.open(name) as source:
-                sealing.scrub(
-                    source,
-                    cipher_size=file.cipher_size,
-                    root=file.root,
-                    progress=self._session.progress,
-                    what=file.path,
-                )
+            try:
+                self._scrub(name, file)
+            except (NotFound, Unavailable) as error:
+                away = archived.explained(self._session, verified, file, error)
+                if away.code != archived.CODE:
+                    raise
+                continue
             if file.cipher_size > limits.UNIT_CIPHER + limits.AGE_NONCE:
                 units = self._session.store.read(
                     layout.units(name), limit=ciphertext_tree.units_size(file.cipher_size)
@@ -319,6 +369,17 @@ class _Checker:
                 ciphertext_tree.parse_units(units, cipher_size=file.cipher_size, expected_root=file.root)
             self._report.files += 1
             self._report.bytes += file.cipher_size
+        return away
+
+    def _scrub(self, name: str, file: SealedFile) -> None:
+        with self._session.store.open(name) as source:
+            sealing.scrub(
+                source,
+                cipher_size=file.cipher_size,
+                root=file.root,
+                progress=self._session.progress,
+                what=file.path,
+            )
 
     def _plaintext(self, verified: Verified) -> None:
         """Decrypt every file and compare it with what was signed; nothing is kept."""

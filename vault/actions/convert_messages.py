@@ -18,7 +18,7 @@ from vault.errors import Malformed
 
 _LENGTH: Final = 8
 _HEAD_BYTES: Final = 16 * limits.MIB
-_PARTS: Final = 16
+_PARTS: Final = 4_096
 READY_BYTES: Final = 16
 _SUBJECT: Final = "the confined process"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vault.actions import doctor_store, keyring, loading, opening, resolving
+from vault.actions import doctor_recovery, doctor_store, keyring, loading, opening, resolving
 from vault.actions.checking import all_channels
 from vault.actions.doctor_findings import ERROR, OK, WARNING, Finding, guarded, wrong
 from vault.actions.libraries import installed
@@ -109,6 +109,8 @@ class _Examination:
         yield from guarded("mount", partial(doctor_store.folders, store))
         yield from guarded("space", partial(doctor_store.space, store))
         yield from guarded("versions", partial(doctor_store.versions, store))
+        yield from guarded("backup", partial(doctor_recovery.backups, self._session, self._settings))
+        yield from guarded("keys", partial(doctor_recovery.keys, self._session, self._settings))
         yield from self._libraries()
         if wanted.as_loader is not None:
             reference = wanted.as_loader
@@ -147,16 +149,6 @@ class _Examination:
                 yield Finding(WARNING, notice.subject, notice.message, notice.hint)
 
     def _environment(self, rule: EnvironmentRule) -> Iterator[Finding]:
-        asked = rule.require
-        if asked.unsupported:
-            what = ", ".join(asked.unsupported)
-            yield Finding(
-                WARNING,
-                rule.name,
-                f"It requires {what}, which this release cannot check; nothing loads.",
-                "Use a release that can, or have the policy changed.",
-                "requirement-unsupported",
-            )
         resolved = self._session.resolve(rule.name)
         notices = expiry.heads(rule.name, resolved.freshness, self._session.clock())
         for notice in notices:

@@ -117,6 +117,9 @@ class Plan:
             Ask(READ, layout.manifest(model, version), then=partial(self._manifest, version)),
             Ask(FOLDERS, folder, then=partial(_records, folder, 1, (), then=partial(self._sealing, version))),
         ]
+        if self._reference.environment is None:  # what a channel names stays, whatever a removal says
+            removed = layout.removals(model, version)
+            asks.append(Ask(FOLDERS, removed, then=partial(_records, removed, 1, ())))
         self._look.expect(asks)
         if known is not None:
             self._look.expect(self._folders(known.resolved.rule, version))
@@ -187,6 +190,9 @@ class Plan:
         if rule.require.approvals is not None:
             votes = layout.approvals(self._reference.model, version, rule.name)
             yield Ask(LIST, votes, then=partial(_named, _VOTES))
+        if rule.require.load_test:
+            words = layout.attestations(self._reference.model, version)
+            yield Ask(LIST, words, then=partial(_named, _VOTES))
         for epoch in rule.epochs[-_EPOCHS:]:
             folder = layout.header_folder(self._reference.model, version, rule.name, epoch.number)
             yield Ask(LIST, folder, then=lambda _: self._files(version))

@@ -173,9 +173,9 @@ def found_vault(
         random=secrets.token_bytes,
         keep_recovery=lambda text: _write_recovery(place, text, store.location),
     )
+    _name_vault(place, result.vault)
     probing.record(store, probed, names.time_text(clock()))
-    for target, draft in zip(places, result.drafts, strict=True):
-        draft_files.write_new(target, draft)
+    _write_drafts(places, result.drafts)
     if found.config_dir is not None and not places:
         pins.add(store.location, result.vault, now=clock())
     return NewVault(result.vault, store.location, found.identity, place, made, places), owner
@@ -218,6 +218,24 @@ def _recovery_path(found: Settings, store: Store) -> Path:
         path = folder / f"recovery-{label}-{number}.txt"
         number += 1
     return path
+
+
+def _write_drafts(places: Sequence[Path], drafts: Sequence[Draft]) -> None:
+    for target, draft in zip(places, drafts, strict=True):
+        draft_files.write_new(target, draft)
+
+
+def _name_vault(path: Path, vault: Digest) -> None:
+    """Write into the recovery identity's file which vault it is of, by which a backup is told later."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"# Vault: {names.DIGEST_PREFIX}{vault}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise Unavailable(
+            f"The recovery key in {path} cannot be completed: {error.strerror}.", subject=str(path)
+        ) from None
 
 
 def _write_recovery(path: Path, text: str, location: str) -> None:

@@ -14,7 +14,7 @@ from vault.actions import key_services, objects
 from vault.actions.session import HeldIdentity, Session
 from vault.core import age, envelope, layout, limits, names
 from vault.core.names import Digest, Environment, Model, Version
-from vault.core.policy import EnvironmentRule, Policy
+from vault.core.policy import EnvironmentRule, Epoch, Policy
 from vault.core.policy import Recipient as RecipientId
 from vault.core.records import SealedFile, SealingRecord
 from vault.errors import DigestMismatch, Malformed, NotFound, NoUsableKey, Refused
@@ -114,6 +114,30 @@ def _unwrap(
         f"The key of {environment} is not wrapped for this identity.",
         subject=environment,
         hint=f"Nothing there can be read until somebody who holds it runs: mvault access sync {environment}",
+    )
+
+
+def recovered_key(store: Store, held: Identity, environment: Environment, epoch: Epoch) -> Identity:
+    """Unwrap an environment's private age key with a recovery identity, which is in no policy.
+
+    Raises:
+        NoUsableKey: no copy opens with it.
+        Refused: what opens is not the key that the policy names (`key-mismatch`).
+        Unavailable: the store failed.
+    """
+    folder = layout.environment_keys(environment, epoch.number, layout.RECOVERY)
+    own = layout.copies_for(recipient_digest(held.recipient().encode()))
+    refused: Refused | None = None
+    for name, data in _candidates(store, _copies(store, folder, own)):
+        try:
+            line = recipients.decrypt_bytes(data, [held], limit=limits.RECIPIENT_CHARS)
+            return _identity_for(line, epoch.recipient.digest, name)
+        except NoUsableKey:
+            continue  # anybody's
+        except Refused as refusal:  # its recipient is public, so anybody can wrap something to it
+            refused = refused or refusal
+    raise refused or NoUsableKey(
+        f"The key of {environment} is not wrapped for this recovery identity.", subject=environment
     )
 
 

@@ -1,6 +1,6 @@
 """Versions of the libraries that models depend on, without importing any of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
@@ -33,7 +33,12 @@ _BUILDS: Final = {"tensorflow-cpu": "tensorflow", "xgboost-cpu": "xgboost"}
 @lru_cache(maxsize=1)
 def installed() -> dict[str, str]:
     """Give the installed versions of `KNOWN`, by distribution name."""
-    found = distribution_versions(KNOWN)
+    return recorded(distribution_versions(KNOWN))
+
+
+def recorded(versions: Mapping[str, str]) -> dict[str, str]:
+    """Give versions under the names by which they are recorded: another build of a library is the same."""
+    found = dict(versions)
     for name, same in _BUILDS.items():
         if name in found:
             found.setdefault(same, found.pop(name))

@@ -2,20 +2,26 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
-from vault.actions import auditing, resolving
+from vault.actions import attesting, auditing, labelling, removing, resolving
 from vault.actions.checking import all_channels, models
 from vault.actions.reading import Package
 from vault.actions.session import Session
-from vault.core import admission, names
-from vault.core.in_force import Channel
-from vault.core.manifest import METADATA
+from vault.core import admission, names, removal
+from vault.core.attestation import Attestation
+from vault.core.in_force import Channel, Signed
+from vault.core.labels import Labels
+from vault.core.manifest import METADATA, Parent
 from vault.core.names import Digest, Environment, Model, Reference, Version
-from vault.core.stages import Resolved, Target, Verified
+from vault.core.stages import Authorised, Opened, Resolved, Target, Verified
 from vault.core.strict_json import JSONValue
 from vault.core.trust import Skipped
 from vault.errors import AccessDenied, NotFound, NoUsableKey, Refused, Rollback, Unavailable
+
+# What a step in a version's removal is called in its history.
+_REMOVALS: Final = {removal.REMOVE: "remove", removal.KEEP: "restore", removal.RECLAIM: "reclaim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,9 @@ class Release:
     size: int  # bytes of plaintext, metadata left out
     digest: str  # sha256:… of the manifest
     channels: tuple[str, ...]  # environment or environment/slot
+    tags: tuple[str, ...] = ()  # given by signed labels, where those were asked for
+    removed: str = ""  # `remove`, or `reclaim` once its files are being deleted, for readers here
+    kept_until: str | None = None  # from when its files may be deleted
 
     @property
     def reference(self) -> str:
@@ -51,7 +60,8 @@ class ModelRow:
 class Event:
     """One step in a model's life; `seq` numbers a channel's records.
 
-    `action` is publish, adopt, approve, promote or withdraw.
+    `action` is publish, adopt, approve, promote, withdraw, tag, untag, note,
+    remove, restore or reclaim; `detail` is a tag, the text of a note, or a reason.
     """
 
     time: str
@@ -61,6 +71,7 @@ class Event:
     where: str
     digest: str
     seq: int | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +83,14 @@ class Details:
     metadata: dict[str, JSONValue] | None
     unread: str  # why metadata is None
     votes: tuple[Event, ...]  # who adopted and approved it; `mvault pending` tells what counts
+    labels: Labels
+    parents: tuple[Parent, ...]  # as its manifest names them, verified when it was published
 
 
-def releases(session: Session, model: Model) -> tuple[list[Release], list[Skipped]]:
-    """List a model's verified versions, newest first, and what was skipped.
+def releases(
+    session: Session, model: Model, *, labelled: bool = False
+) -> tuple[list[Release], list[Skipped]]:
+    """List a model's verified versions, newest first, and what was skipped; `labelled` with their tags.
 
     Raises:
         NotFound: nothing of that name is in the store.
@@ -93,7 +108,11 @@ def releases(session: Session, model: Model) -> tuple[list[Release], list[Skippe
         except (Refused, NotFound) as error:
             skipped.append(Skipped(f"{model}:{version}", error.message, error.code))
             continue
-        found.append(_release(verified, in_use))
+        release = _marked(session, resolved, _release(verified, in_use), verified)
+        if labelled:
+            tags = labelling.labels(session, resolved, verified).tags
+            release = replace(release, tags=tuple(sorted(tags)))
+        found.append(release)
     return found, skipped
 
 
@@ -103,7 +122,9 @@ def overview(session: Session, below: str = "") -> list[ModelRow]:
     resolved = session.resolve(session.environment)
     for model in models(session, below):
         listed = resolving.version_names(session, model)
-        newest = next((version for version in listed if _is_genuine(session, resolved, model, version)), None)
+        # A pre-release is the newest only of a model that has nothing else.
+        ranked = sorted(listed, key=lambda version: not names.version_order(version).released)
+        newest = next((version for version in ranked if _is_genuine(session, resolved, model, version)), None)
         if newest is None:
             continue
         in_use = _in_use(session, model)
@@ -130,8 +151,10 @@ def history(session: Session, model: Model) -> list[Event]:
         )
         for release in found
     ]
+    here = session.resolve(session.environment)
     for release in found:
-        events += _votes(session, model, release)
+        events += _votes(session, model, release) + _words(session, here, model, release)
+        events += _removals(session, here, model, release)
     known = {release.digest: release.reference for release in found}
     for where in all_channels(session, [model]):
         resolved = session.resolve(where.environment)
@@ -155,12 +178,24 @@ def history(session: Session, model: Model) -> list[Event]:
 
 
 def _votes(session: Session, model: Model, release: Release) -> list[Event]:
-    """Tell who adopted a version, and who approved it for which environment; not whether that counts."""
+    """Tell who adopted, tested and, for which environment, approved a version; not whether that counts."""
     version, digest = names.version(release.version), names.digest(release.digest.removeprefix("sha256:"))
     resolved = session.resolve(session.environment)
     events = [
         Event(entry.record.created, "adopt", release.reference, entry.signers, "", release.digest)
         for entry in resolving.adoptions(session, resolved, model, version, digest)
+    ]
+    events += [
+        Event(
+            entry.record.created,
+            "test",
+            release.reference,
+            entry.signers,
+            "",
+            release.digest,
+            detail=_outcome(entry.record),
+        )
+        for entry in attesting.attestations(session, resolved, model, version, digest)
     ]
     for environment in session.trust().policy.environments:
         where = Channel(environment, names.MAIN, model)
@@ -173,6 +208,52 @@ def _votes(session: Session, model: Model, release: Release) -> list[Event]:
     return events
 
 
+def _outcome(word: Attestation) -> str:
+    told = "passed" if word.passed else f"failed: {word.reason}"
+    return told if word.against is None else f"{told}, against {word.against}"
+
+
+def _words(session: Session, resolved: Resolved, model: Model, release: Release) -> list[Event]:
+    """Tell who tagged a version, and noted what."""
+    version, digest = names.version(release.version), names.digest(release.digest.removeprefix("sha256:"))
+    events = []
+    for entry in labelling.signed(session, resolved, model, version, digest):
+        word = entry.record
+        said = [("tag", name) for name in word.tags] + [("untag", name) for name in word.untags or {}]
+        said += [] if word.note is None else [("note", word.note)]
+        events += [
+            Event(word.created, action, release.reference, entry.signers, "", release.digest, detail=detail)
+            for action, detail in said
+        ]
+    return events
+
+
+def _removals(session: Session, resolved: Resolved, model: Model, release: Release) -> list[Event]:
+    """Tell who removed a version, took that back, and deleted its files."""
+    version, digest = names.version(release.version), names.digest(release.digest.removeprefix("sha256:"))
+    return [
+        Event(
+            entry.record.created,
+            _REMOVALS[entry.record.state],
+            release.reference,
+            entry.signers,
+            "",
+            release.digest,
+            detail=entry.record.reason,
+        )
+        for entry in removing.records(session, resolved.context, model, version, digest)
+        if isinstance(entry, Signed)
+    ]
+
+
+def _marked(session: Session, resolved: Resolved, release: Release, verified: Verified) -> Release:
+    """Say of a release whether it was removed, for readers in an environment."""
+    gone = removing.removed(
+        session, resolved, verified.manifest.model, verified.manifest.version, verified.digest
+    )
+    return release if gone is None else replace(release, removed=_REMOVALS[gone.state], kept_until=gone.after)
+
+
 def show(session: Session, reference: Reference) -> Details:
     """Describe one version; its confidential half only where this identity may read it.
 
@@ -182,29 +263,44 @@ def show(session: Session, reference: Reference) -> Details:
     environment = resolving.environment_of(session, reference)
     resolved = session.resolve(environment)
     authorised = resolving.anybody(resolved, reference.model)
-    verified = resolving.find_authorised(session, authorised, reference).verified
+    verified, gone = _found(session, authorised, reference)
     files: list[dict[str, JSONValue]] = [
         {"path": entry.path, "role": entry.role, "format": entry.format, "size": entry.size}
         for entry in verified.manifest.files
         if entry.path != METADATA
     ]
     release = _release(verified, _in_use(session, reference.model))
+    release = _marked(session, resolved, release, verified)
     votes = tuple(sorted(_votes(session, reference.model, release), key=lambda event: event.time))
-    try:
-        mine = admission.authorise(resolved, Digest(session.identity.key_id), "load", reference.model)
-        reading = Verified(mine, verified.target, verified.manifest, verified.digest, verified.publishers)
-        with _recorded(session, resolved, reading):
-            opened = Package(session, reading).opened
-    except (AccessDenied, NoUsableKey, NotFound, Unavailable) as error:
-        if isinstance(error, Unavailable) and error.code != auditing.NO_RECORD:
-            raise
-        return Details(release, tuple(files), None, error.message, votes)
+    public = labelling.labels(session, resolved, verified), verified.manifest.parents
+    opened, unread = (None, gone) if gone else confidential(session, resolved, verified)
+    if opened is None:
+        return Details(release, tuple(files), None, unread, votes, *public)
     for file in files:
         facts = opened.metadata.files[names.path(str(file["path"]))]
         file["sha256"] = facts.sha256
         file["pins"] = list(facts.pins)
     info: dict[str, JSONValue] = {**opened.metadata.info, "libraries": dict(opened.metadata.libraries)}
-    return Details(release, tuple(files), info, "", votes)
+    return Details(release, tuple(files), info, "", votes, *public)
+
+
+def confidential(session: Session, resolved: Resolved, verified: Verified) -> tuple[Opened | None, str]:
+    """Open the metadata of a version for whoever may load it in an environment; else None, and why.
+
+    Raises:
+        Refused: it is not what was signed.
+        Unavailable: the store failed.
+    """
+    try:
+        key_id = Digest(session.identity.key_id)
+        mine = admission.authorise(resolved, key_id, "load", verified.manifest.model)
+        reading = Verified(mine, verified.target, verified.manifest, verified.digest, verified.publishers)
+        with _recorded(session, resolved, reading):
+            return Package(session, reading).opened, ""
+    except (AccessDenied, NoUsableKey, NotFound, Unavailable) as error:
+        if isinstance(error, Unavailable) and error.code != auditing.NO_RECORD:
+            raise
+        return None, error.message
 
 
 @contextlib.contextmanager
@@ -229,9 +325,25 @@ def _verify(session: Session, resolved: Resolved, model: Model, version: Version
     return resolving.verify(session, resolving.anybody(resolved, model), target, data)
 
 
-def _is_genuine(session: Session, resolved: Resolved, model: Model, version: Version) -> bool:
+def _found(session: Session, authorised: Authorised, reference: Reference) -> tuple[Verified, str]:
+    """Find what a reference means, and say what became of it where it was removed.
+
+    Raises:
+        Refused, NotFound, Unavailable, ValueError.
+    """
     try:
-        _verify(session, resolved, model, version)
+        return resolving.find_authorised(session, authorised, reference).verified, ""
+    except NotFound as gone:
+        if gone.code != "removed":
+            raise
+        version = reference.version or resolving.version_of(session, authorised, reference)
+        return _verify(session, authorised.resolved, reference.model, version), str(gone)
+
+
+def _is_genuine(session: Session, resolved: Resolved, model: Model, version: Version) -> bool:
+    """Tell whether a version verifies and was not removed."""
+    try:
+        removing.demand(session, _verify(session, resolved, model, version))
     except (Refused, NotFound):
         return False
     return True

@@ -193,7 +193,7 @@ class LoadedPackage:
         ]
 
     def _model_entry(self) -> FileEntry:
-        chosen = _model_of(self._verified.authorised.resolved.rule, self._verified.manifest)
+        chosen = model_of(self._verified.authorised.resolved.rule, self._verified.manifest)
         if chosen:
             return chosen[0]
         models = [entry for entry in self._verified.manifest.files if entry.role == "model"]
@@ -243,7 +243,7 @@ class LoadedPackage:
             return {inner: self.read(path) for inner, path in paths.items()}
 
 
-def _model_of(rule: EnvironmentRule, manifest: Manifest) -> list[FileEntry]:
+def model_of(rule: EnvironmentRule, manifest: Manifest) -> list[FileEntry]:
     """Choose the one model that is loaded of a package; none where the environment allows none."""
     for kind in deserializing.LADDER:
         for entry in manifest.files:
@@ -282,7 +282,7 @@ def load_model(session: Session, reference: Reference, options: Mapping[str, Any
     Raises:
         Refused, NotFound, Unavailable, NoUsableKey, MissingLibrary.
     """
-    with _looking(session, reference, "model", _model_of) as look, _loading(session, reference) as act:
+    with _looking(session, reference, "model", model_of) as look, _loading(session, reference) as act:
         return look.attempt(lambda: _open(session, reference, options, act).model)
 
 

@@ -6,7 +6,7 @@ free there. Whoever took it would give two answers to one question, so numbers
 are looked up in the log, by the index on this machine where there is one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
@@ -35,13 +35,14 @@ def taken(session: Session, where: Channel, era: int, *, required: bool) -> froz
     """
     if session.audit is None or not log_writers.writes(session, where.environment):
         return frozenset()
+    anything = (era, where.environment, where.slot, where.model, 0)
     try:
-        known = _known(session, log_writers.log_of(where.environment), where, era)
+        known = _known(session, log_writers.log_of(where.environment), [anything])
     except VaultError:
         if required:
             raise
         return frozenset()
-    return frozenset(known)
+    return frozenset(number[-1] for number in known)
 
 
 def guard(session: Session, log: Log, records: Sequence[AuditRecord]) -> "Take | None":
@@ -53,10 +54,15 @@ def guard(session: Session, log: Log, records: Sequence[AuditRecord]) -> "Take |
         LogInconsistent: the log has another record for one of the numbers.
         Refused, Unavailable: the log cannot be read.
     """
-    wanted = dict(found for record in records if (found := audit_decision.decided(record)) is not None)
-    for era, environment, slot, model, seq in wanted:
-        known = _known(session, log, Channel(environment, slot, model), era)
-        _compare(log, (era, environment, slot, model, seq), wanted, known.get(seq))
+    wanted: dict[Number, Digest] = {}
+    for record in records:
+        found = audit_decision.decided(record)
+        if found is not None:
+            _compare(log, found[0], wanted, found[1])
+            wanted[found[0]] = found[1]
+    known = _known(session, log, wanted) if wanted else {}
+    for number in wanted:
+        _compare(log, number, wanted, known.get(number))
 
     def look(commit: "CommitRead") -> None:
         for entry in commit.entries:
@@ -81,20 +87,20 @@ def _compare(log: Log, number: Number, wanted: Mapping[Number, Digest], logged: 
         )
 
 
-def _known(session: Session, log: Log, where: Channel, era: int) -> dict[int, Digest]:
-    """Look up a channel's numbers in the index, brought up to the log: seq → digest."""
+def _known(session: Session, log: Log, asked: Iterable[Number]) -> dict[Number, Digest]:
+    """Look up numbers of channels in the index, brought up to the log, with all others of those channels."""
     state = None if session.audit is None else session.audit.state
     indexed = Indexed(session, reviewing_indexing.folder(session, state))
+    found: dict[Number, Digest] = {}
     with closing(indexed.index) as index:
         head = log_writers.known(session, log)
         if str(log) not in index.marks() and head is not None and head.number > limits.LOG_REREAD:
             return {}  # what came before the head that this client begins with is who gave it that head's
         indexed.extend(log)
-        asked = (str(log), where.environment, where.slot, where.model, f"{era}.%", *audit_decision.ACTIONS)
-        rows = index.rows(_NUMBERS, asked)
-    found: dict[int, Digest] = {}
-    for seq, digest in rows:
-        found.setdefault(seq, Digest(digest))
+        for era, environment, slot, model in {number[:-1] for number in asked}:
+            values = (str(log), environment, slot, model, f"{era}.%", *audit_decision.ACTIONS)
+            for seq, digest in index.rows(_NUMBERS, values):
+                found.setdefault((era, environment, slot, model, seq), Digest(digest))
     return found
 
 

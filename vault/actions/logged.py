@@ -4,14 +4,18 @@ The log of an environment is written by who may `log` there. What others do
 goes into access logs of their own (`auditing`).
 """
 
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 from vault.actions import auditing, log_decisions, log_writers, objects
 from vault.actions.session import Session
-from vault.core import audit_record
+from vault.actions.together import Answer, Together
+from vault.core import audit_record, limits, log_commit
 from vault.core.audit_record import AuditRecord
 from vault.core.channels import InForce
 from vault.core.in_force import Channel
@@ -19,8 +23,11 @@ from vault.core.log_names import Log
 from vault.core.names import Digest, Environment
 from vault.core.policy import EnvironmentRule
 from vault.core.stages import Verified
-from vault.errors import AccessDenied, Conflict, LogInconsistent, Unavailable, VaultError
+from vault.errors import AccessDenied, Conflict, LogInconsistent, Refused, Unavailable, VaultError
 from vault.ports import Store
+
+if TYPE_CHECKING:
+    from vault.audit.writing import Appended
 
 
 def demand(session: Session, rule: EnvironmentRule) -> None:
@@ -77,6 +84,8 @@ def change(
     Raises:
         Conflict, Refused, Unavailable: it is `required`, and was not recorded.
     """
+    if session.changed is not None and "model" in facts:
+        session.changed(facts["model"])
     auditor = session.audit
     if auditor is None:
         return False
@@ -136,16 +145,80 @@ def intent(session: Session, rule: EnvironmentRule, source: Verified) -> bytes |
 def write(session: Session, log: Log, *records: AuditRecord) -> None:
     """Append records to a log in one commit, and store the proofs that they are there.
 
+    What several threads of a session append at the same time goes into one commit (`_append`).
+
     Raises:
         LogInconsistent: the log has another record under a number that one of them tells of.
         Conflict, Refused, Unavailable.
     """
-    entries = [audit_record.encode(auditing.shown(session, record)) for record in records]
-    done = log_writers.writer(session, log, take=log_decisions.guard(session, log, records)).append(entries)
-    log_writers.remember(session, log, done.head)
-    for place, record in enumerate(records):
+    group = session.log_groups.setdefault((os.getpid(), session.identity.key_id, log), Together())
+    done, first = group.ask(records, partial(_append_all, session, log))
+    for place, record in enumerate(records, start=first):
         if record.evidence is not None:
             put(session.store, proof_name(log, record.evidence), done.proof(place).encode())
+
+
+Records = tuple[AuditRecord, ...]
+Placed = tuple["Appended", int]  # a commit, and where in it somebody's records begin
+
+
+def _append_all(session: Session, log: Log, asked: Sequence[Records]) -> list[Answer[Placed]]:
+    """Append what several threads ask for, in as few commits as it fits; where that is refused, one by one.
+
+    One of them may have lost its number to somebody, which is no reason to refuse the others.
+
+    Raises:
+        Conflict, Unavailable: as `LogWriter.append`; what was asked for may be in the log all the same.
+    """
+    answers: list[Answer[Placed]] = []
+    for some in _fitting(session, asked):
+        try:
+            answers += _append(session, log, some)
+        except Refused as refusal:
+            answers += [refusal] if len(some) == 1 else [_alone(session, log, records) for records in some]
+    return answers
+
+
+def _alone(session: Session, log: Log, records: Records) -> Answer[Placed]:
+    try:
+        return _append(session, log, [records])[0]
+    except VaultError as error:
+        return error
+
+
+def _fitting(session: Session, asked: Sequence[Records]) -> Iterator[list[Records]]:
+    """Split what is asked for into parts that a commit can hold."""
+    part: list[Records] = []
+    count = size = 0
+    for records in asked:
+        entries = _entries(session, records)
+        more = log_commit.entries_bytes(entries)
+        full = count + len(entries) > limits.LOG_COMMIT_ENTRIES or size + more > limits.LOG_ENTRIES_BYTES
+        if part and full:
+            yield part
+            part, count, size = [], 0, 0
+        part.append(records)
+        count, size = count + len(entries), size + more
+    if part:
+        yield part
+
+
+def _append(session: Session, log: Log, asked: Sequence[Records]) -> list[Placed]:
+    """Append in one commit; see that none tells of a number of which the log, or another of them, tells.
+
+    Raises:
+        LogInconsistent, Conflict, Refused, Unavailable.
+    """
+    records = [record for each in asked for record in each]
+    guard = log_decisions.guard(session, log, records)
+    done = log_writers.writer(session, log, take=guard).append(_entries(session, records))
+    log_writers.remember(session, log, done.head)
+    starts = accumulate((len(each) for each in asked[:-1]), initial=0)
+    return [(done, start) for start in starts]
+
+
+def _entries(session: Session, records: Sequence[AuditRecord]) -> list[bytes]:
+    return [audit_record.encode(auditing.shown(session, record)) for record in records]
 
 
 def proof_name(log: Log, digest: Digest) -> str:

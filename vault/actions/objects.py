@@ -1,11 +1,13 @@
 """Small objects in a store: created once, read within a limit, listed by number."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
-from vault.core import layout, limits
+from vault.core import envelope, layout, limits
 from vault.errors import Conflict, NotFound, Refused, Unavailable
-from vault.ports import CreatesTogether, Store
+from vault.ports import CreatesInStream, CreatesTogether, Store
 
 _ATTEMPTS: Final = 32
 
@@ -35,6 +37,33 @@ def create_all(store: Store, objects: Mapping[str, bytes]) -> None:
     left = store.create_all(objects) if isinstance(store, CreatesTogether) else objects
     for name in left:
         create(store, name, objects[name])
+
+
+def create_stream(store: Store, batches: Iterable[Mapping[str, bytes]]) -> Iterator[None]:
+    """Do as `create_all` with batch after batch; tell when each is durable, in order.
+
+    The next batch may be taken before the last one is told.
+
+    Raises:
+        Conflict, Unavailable: as `create_all`.
+    """
+    if not isinstance(store, CreatesInStream):
+        for batch in batches:
+            create_all(store, batch)
+            yield
+        return
+    ahead: deque[Mapping[str, bytes]] = deque()
+
+    def taken() -> Iterator[Mapping[str, bytes]]:
+        for batch in batches:
+            ahead.append(batch)
+            yield batch
+
+    for left in store.create_stream(taken()):
+        batch = ahead.popleft()
+        for name in left:
+            create(store, name, batch[name])
+        yield
 
 
 def _holds(store: Store, name: str, data: bytes) -> bool:
@@ -69,6 +98,27 @@ def read_listed(store: Store, name: str, *, limit: int) -> bytes:
             subject=name,
             hint="Try again; if it stays so, run mvault check.",
         ) from None
+
+
+def votes(store: Store, folder: str, *, limit: int = limits.APPROVAL_BYTES) -> Iterator[tuple[str, bytes]]:
+    """Read what may be a vote; what is not named after its own content is a stranger's and takes no place.
+
+    Raises:
+        Unavailable: one that was listed cannot be read.
+    """
+    listed = (name for name in store.list(folder) if layout.is_approval(name.removeprefix(folder)))
+    found = 0
+    for name in islice(listed, limits.APPROVAL_NAMES):
+        try:
+            data = read_listed(store, name, limit=limit)
+        except Refused:
+            continue  # too large for a vote
+        if not layout.fits_content(name, envelope.digest(data)):
+            continue
+        yield name, data
+        found += 1
+        if found == limits.PRINCIPALS:
+            break
 
 
 def numbers(store: Store, folder: str) -> list[int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vault import memory, settings
-from vault.actions import auditor, key_services
+from vault.actions import auditor, index_place, key_services
 from vault.actions.session import HeldIdentity, Session
 from vault.core import layout, limits, trustfile
 from vault.core.allowance import Allowance
@@ -105,6 +105,7 @@ def open_session(found: Settings, store: Store, *, allow: Allowance, environment
         clock=clock,
         random=secrets.token_bytes,
         audit=auditor.shared(found.audit, found.state_dir, store.location),
+        changed=index_place.toucher(found.state_dir, pinned.vault),
     )
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any, BinaryIO
 
-from vault.actions import auditing, local_files, provenance, savedmodel_folder
+from vault.actions import auditing, local_files, needed, parentage, provenance, savedmodel_folder
+from vault.actions.parentage import Named
 from vault.actions.publish import BytesSource, Contents, PackageFile, publish
 from vault.actions.session import Session
 from vault.core import formats, limits, manifest, names, static_stage, zip_reader
@@ -34,6 +35,10 @@ class Labels:
     features: Sequence[str] | None = None
     notes: str | None = None
     tags: Sequence[str] = ()
+    training_data: Any = None
+    parents: Sequence[Named] = ()
+    bump: str | None = None
+    documents: bool = False
 
 
 def push(
@@ -58,42 +63,67 @@ def push(
         AccessDenied, Conflict, Unavailable, NoUsableKey.
     """
     with auditing.acting(session, "publish", str(model), session.environment, model=model, version=version):
+        parents = parentage.resolve(session, labels.parents)
         contents = _packaged(session, sources, labels, sample, public)
-        return publish(session, model, version, replace(contents, check=check))
+        contents = replace(contents, parents=parents, bump=labels.bump, check=check)
+        contents = replace(contents, documents=labels.documents)
+        return publish(session, model, version, contents)
+
+
+def look(
+    session: Session, sources: Sequence[Packable], labels: Labels, *, sample: Packable | None, public: bool
+) -> Contents:
+    """Look at files as `push` does, by formats and static stages, and publish nothing.
+
+    Raises:
+        As `push`.
+    """
+    return _packaged(session, sources, labels, sample, public)
 
 
 def _packaged(
     session: Session, sources: Sequence[Packable], labels: Labels, sample: Packable | None, public: bool
 ) -> Contents:
-    found = [entry for source in sources for entry in _settled(source)]
+    files = classified([entry for source in sources for entry in _settled(source)], session)
+    if sample is not None:
+        files += [_one_classified(session, entry, alone=False, role="sample") for entry in _gather(sample)]
+    info: dict[str, JSONValue] = {
+        **provenance.describe(FilePath.cwd(), session.provenance),
+        "classes": None,
+        "features": None if labels.features is None else [*labels.features],
+        "metrics": {name: float(value) for name, value in labels.metrics.items()},
+        "notes": labels.notes,
+        "params": {name: str(value) for name, value in labels.params.items()},
+        "requirements": needed.record((file.format, file.pins) for file in files),
+        "saved": session.now(),
+        "tags": [*labels.tags],
+        **provenance.training(labels.training_data),
+    }
+    return Contents(files, info, provenance.libraries(), public)
+
+
+def classified(found: "Sequence[Found]", session: Session) -> list[PackageFile]:
+    """Settle formats and roles of all files of a package; those beside a SavedModel's graph are its data.
+
+    Raises:
+        FormatRefused, PickleRefused, Malformed: as `push`.
+    """
     folders = savedmodel_folder.folders(entry.path for entry in found)
     files = [
         PackageFile(entry.path, "file", formats.DATA, entry.open)
         if savedmodel_folder.is_beside(entry.path, folders)
-        else _classified(session, entry, alone=len(found) == 1, role=None)
+        else _one_classified(session, entry, alone=len(found) == 1, role=None)
         for entry in found
     ]
     for entry in found:
         if savedmodel_folder.is_graph(entry.path):
             with entry.view() as whole:
                 savedmodel_folder.check(entry.path, whole, [other.path for other in found])
-    if sample is not None:
-        files += [_classified(session, entry, alone=False, role="sample") for entry in _gather(sample)]
-    info: dict[str, JSONValue] = {
-        **provenance.describe(FilePath.cwd()),
-        "classes": None,
-        "features": None if labels.features is None else [*labels.features],
-        "metrics": {name: float(value) for name, value in labels.metrics.items()},
-        "notes": labels.notes,
-        "params": {name: str(value) for name, value in labels.params.items()},
-        "saved": session.now(),
-        "tags": [*labels.tags],
-    }
-    return Contents(files, info, provenance.libraries(), public)
+    return files
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Found:
     """A file to be packaged: `open` gives it to the sealing, `view` shows it to the static stage."""
 
     path: Path
@@ -101,7 +131,7 @@ class _Found:
     view: Callable[[], AbstractContextManager[memoryview]]
 
 
-def _settled(source: Packable) -> list["_Found"]:
+def _settled(source: Packable) -> list["Found"]:
     """Gather the files of one source; a SavedModel at its top gets a folder of its own."""
     found = list(_gather(source))
     folders = savedmodel_folder.folders(entry.path for entry in found)
@@ -110,7 +140,7 @@ def _settled(source: Packable) -> list["_Found"]:
     ]
 
 
-def _gather(source: Packable) -> Iterator[_Found]:
+def _gather(source: Packable) -> Iterator[Found]:
     """Turn what a caller gave into files; bytes and streams are called `model` after their content."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield _in_memory(_name_for(memoryview(source)), memoryview(source).toreadonly())
@@ -122,7 +152,7 @@ def _gather(source: Packable) -> Iterator[_Found]:
         raise TypeError(f"A path, bytes or a stream can be packaged, not {type(source).__name__}.")
 
 
-def _from_path(path: FilePath) -> Iterator[_Found]:
+def _from_path(path: FilePath) -> Iterator[Found]:
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -139,7 +169,7 @@ def _from_path(path: FilePath) -> Iterator[_Found]:
         raise local_files.not_a_file(path)
 
 
-def _from_folder(top: FilePath, folder: FilePath) -> Iterator[_Found]:
+def _from_folder(top: FilePath, folder: FilePath) -> Iterator[Found]:
     for entry in sorted(os.scandir(folder), key=lambda found: found.name):
         path = FilePath(entry.path)
         if entry.is_dir(follow_symlinks=False):
@@ -150,14 +180,14 @@ def _from_folder(top: FilePath, folder: FilePath) -> Iterator[_Found]:
             raise local_files.not_a_file(path)
 
 
-def _from_zip(path: FilePath) -> Iterator[_Found]:
+def _from_zip(path: FilePath) -> Iterator[Found]:
     with _on_disk(names.path("archive.zip"), path).view() as view:
         archive = zip_reader.open_archive(bytes(view))
         for name in sorted(archive.entries):
             yield _in_memory(_package_path(name), archive.read(name, limit=limits.LOAD_BYTES))
 
 
-def _from_stream(stream: BinaryIO) -> _Found:
+def _from_stream(stream: BinaryIO) -> Found:
     """Copy a stream into a file without a name: it can be read twice, and nothing stays behind."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the callables below)
     size = 0
@@ -175,18 +205,18 @@ def _from_stream(stream: BinaryIO) -> _Found:
     weakref.finalize(source, file.close)
     with view() as whole:
         path = _name_for(whole)
-    return _Found(path, source, view)
+    return Found(path, source, view)
 
 
-def _in_memory(path: Path, data: memoryview) -> _Found:
-    return _Found(path, lambda: nullcontext(BytesSource(data)), lambda: nullcontext(data))
+def _in_memory(path: Path, data: memoryview) -> Found:
+    return Found(path, lambda: nullcontext(BytesSource(data)), lambda: nullcontext(data))
 
 
-def _on_disk(path: Path, file: FilePath) -> _Found:
-    return _Found(path, lambda: local_files.source(file), lambda: local_files.view(file))
+def _on_disk(path: Path, file: FilePath) -> Found:
+    return Found(path, lambda: local_files.source(file), lambda: local_files.view(file))
 
 
-def _classified(session: Session, found: _Found, *, alone: bool, role: str | None) -> PackageFile:
+def _one_classified(session: Session, found: Found, *, alone: bool, role: str | None) -> PackageFile:
     """Settle a file's format and role, and take its pins; the static stage must pass."""
     with found.view() as whole:
         kind = formats.classify(found.path, whole)

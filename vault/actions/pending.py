@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vault.actions import resolving, voting
+from vault.actions import attesting, removing, resolving, voting
 from vault.actions.checking import models
 from vault.actions.session import Session
 from vault.core import admission, names, policy
@@ -14,6 +14,7 @@ from vault.core.policy import Member
 from vault.core.stages import Resolved, Target, Verified
 from vault.errors import NotFound, Refused, Rollback
 
+TEST = "load-test"
 APPROVE = "approve"
 PROMOTE = "promote"
 
@@ -103,8 +104,9 @@ def _waiting(session: Session, resolved: Resolved, model: Model, able: tuple[Mem
         if entry is None:
             continue
         wait, begun = entry
-        if first or begun:
-            first = False
+        released = names.version_order(version).released
+        if begun or (first and released):  # a pre-release waits only where somebody wants it
+            first = first and not released
             yield _replacing(wait, current)
 
 
@@ -151,6 +153,7 @@ def _wait(
     reference = Reference(model, version=version)
     try:
         verified = _verified(session, resolved, model, version)
+        removing.demand(session, verified)
         admission.require(verified, session.clock())
         able = tuple(
             sorted(
@@ -175,8 +178,11 @@ def _wait(
         for entry in place
     )
     begun = recorded or (votes is not None and bool(votes.counted))
-    step = PROMOTE if votes is None or votes.enough else APPROVE
-    waiting = able if votes is None or votes.enough else votes.waiting
+    step, waiting = PROMOTE, able
+    if attesting.is_missing(session, verified):
+        step, waiting = TEST, attesting.testers(resolved, model)
+    elif votes is not None and not votes.enough:
+        step, waiting = APPROVE, votes.waiting
     wait = Wait(
         model,
         version,
@@ -187,7 +193,7 @@ def _wait(
         0 if votes is None else votes.rule.threshold,
         waiting,
         None,
-        f"mvault {step} {reference} --env {environment}",
+        f"mvault {TEST} {reference}" if step == TEST else f"mvault {step} {reference} --env {environment}",
     )
     return wait, begun
 

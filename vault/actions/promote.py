@@ -1,8 +1,20 @@
 """Promote a version: give its keys to the next environment, then write the channel record that counts."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-from vault.actions import auditing, carrying, keyring, logged, recording, resolving, voting
+from vault.actions import (
+    archived,
+    attesting,
+    auditing,
+    carrying,
+    keyring,
+    logged,
+    recording,
+    removing,
+    resolving,
+    voting,
+)
 from vault.actions.reading import find_sealing
 from vault.actions.recording import Step
 from vault.actions.session import Session
@@ -69,6 +81,7 @@ def admit(session: Session, authorised: Authorised, reference: Reference) -> Ver
     source = _from_source(session, authorised, reference)
     entering = Verified(authorised, source.target, source.manifest, source.digest, source.publishers)
     admission.require(entering, session.clock())
+    attesting.demand(session, entering)
     votes = voting.count(
         session,
         authorised.resolved,
@@ -103,8 +116,33 @@ def enter(session: Session, authorised: Authorised, source: Verified, where: Cha
     attempt = logged.intent(session, into.rule, source)
     written = recording.write(session, seen, Step(version, source.digest, ()), attempt)
     session.remember(into, (where, written))
+    try:
+        removing.demand_payloads(session, source)
+    except NotFound:
+        _step_back(session, authorised, where, source.digest)
+        raise
     wanted = into.rule.require.witnesses or 0
     return Promotion(named, version, written.record.seq, False, seen.found.skipped, wanted)
+
+
+def _step_back(session: Session, authorised: Authorised, where: Channel, digest: Digest) -> None:
+    """Bar a version that began to be deleted while it was promoted, and use again what was used before.
+
+    Raises:
+        Conflict, Refused, NotFound, Unavailable, NoUsableKey.
+    """
+    seen = recording.look_past(session, authorised, where)
+    if seen.found.manifest != digest:
+        return  # somebody else has put another in its place
+    earlier = earlier_of(session, authorised, where, seen.among, None)
+    step, attempt = Step(None, None, (digest,)), None
+    if earlier is not None and earlier.record.version is not None:
+        with suppress(Refused, NotFound):
+            source = admit(session, authorised, Reference(where.model, version=earlier.record.version))
+            attempt = logged.intent(session, authorised.resolved.rule, source)
+            step = Step(source.manifest.version, source.digest, (digest,))
+    written = recording.write(session, seen, step, attempt)
+    session.remember(authorised.resolved, (where, written))
 
 
 def _from_source(session: Session, authorised: Authorised, reference: Reference) -> Verified:
@@ -148,6 +186,8 @@ def give_keys(session: Session, source: Verified, to: EnvironmentRule, *, only_m
         Refused, NotFound, Unavailable, NoUsableKey.
     """
     record = find_sealing(session, source).sealing
+    if not only_missing:
+        archived.demand_here(session, source, record)
     files = list(record.files)
     if only_missing:
         files = [file for file in files if not _has_key(session, record, to, file)]
@@ -191,20 +231,61 @@ def rollback(
         return _go_back(session, authorised, where, to)
 
 
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """Where a channel would go back to: the version, and the digest of the newest record that counts now."""
+
+    version: Version
+    head: Digest
+
+
+def way_back(session: Session, where: Channel) -> WayBack:
+    """Tell where `rollback` would bring a channel, and write nothing but that it was denied.
+
+    Raises:
+        NotFound, AccessDenied, Refused, Unavailable, NoUsableKey: as `rollback`.
+    """
+    facts = {"model": where.model, "slot": where.slot}
+    with auditing.acting(session, "promote", f"{where} back", where.environment, **facts) as act:
+        authorised = authorise(session, where.model, where.environment)
+        act.learn(authorised.resolved)
+        among = recording.slots(session, authorised, where)
+        earlier = earlier_of(session, authorised, where, among, None)
+        head = recording.look_past(session, authorised, where, among).found.head
+        if earlier is None or earlier.record.version is None or head is None:
+            raise _never(where, None)
+        return WayBack(earlier.record.version, head.digest)
+
+
+def in_use(session: Session, where: Channel) -> tuple[Version | None, Digest | None]:
+    """Give the version that a channel lets be used, and the digest of its newest record that counts.
+
+    Raises:
+        Rollback, Unavailable.
+    """
+    anybody = resolving.anybody(session.resolve(where.environment), where.model)
+    found = recording.look_past(session, anybody, where).found
+    named = None if found.manifest is None or found.naming is None else found.naming.record.version
+    return named, None if found.head is None else found.head.digest
+
+
+def _never(where: Channel, to: Version | None) -> NotFound:
+    return NotFound(
+        f"{where} never named {where.model}:{to}."
+        if to is not None
+        else f"{where} named no earlier version that is still allowed there.",
+        subject=str(where),
+        hint=f"See what was there: mvault history {where.model}. "
+        f"Or promote: mvault promote {where.model}:VERSION --env {where.environment}",
+    )
+
+
 def _go_back(session: Session, authorised: Authorised, where: Channel, to: Version | None) -> Promotion:
-    model, environment = where.model, where.environment
     among = recording.slots(session, authorised, where)
-    earlier = _earlier(session, authorised, where, among, to)
+    earlier = earlier_of(session, authorised, where, among, to)
     if earlier is None or earlier.record.version is None:
-        raise NotFound(
-            f"{where} never named {model}:{to}."
-            if to is not None
-            else f"{where} named no earlier version that is still allowed there.",
-            subject=str(where),
-            hint=f"See what was there: mvault history {model}. "
-            f"Or promote: mvault promote {model}:VERSION --env {environment}",
-        )
-    source = admit(session, authorised, Reference(model, version=earlier.record.version))
+        raise _never(where, to)
+    source = admit(session, authorised, Reference(where.model, version=earlier.record.version))
     if source.digest != earlier.record.manifest:
         raise Conflict(
             f"{source.subject} is not what {where} named: its manifest differs.",
@@ -214,7 +295,7 @@ def _go_back(session: Session, authorised: Authorised, where: Channel, to: Versi
     return enter(session, authorised, source, where)
 
 
-def _earlier(
+def earlier_of(
     session: Session, authorised: Authorised, where: Channel, among: Slots, to: Version | None
 ) -> Entry | None:
     """Find the newest record of another version than the channel's that holds; without `to`, not barred."""

@@ -5,21 +5,33 @@ two leaves either nothing visible or something complete.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 
 from vault import sealing
-from vault.actions import auditing, keyring, logged, objects, resolving
+from vault.actions import auditing, keyring, logged, numbering, objects
 from vault.actions.auditing import Act
 from vault.actions.session import Session
-from vault.core import admission, age, envelope, layout, manifest, names, records
-from vault.core.manifest import METADATA, FileEntry, FileFacts, Manifest, Metadata
+from vault.core import (
+    admission,
+    age,
+    envelope,
+    formats,
+    layout,
+    manifest,
+    ml_bom,
+    model_card,
+    names,
+    records,
+)
+from vault.core.manifest import METADATA, FileEntry, FileFacts, Manifest, Metadata, Parent
+from vault.core.model_facts import BOM, CARD, FileFact, ModelFacts
 from vault.core.names import Digest, Model, Path, Reference, Version
 from vault.core.policy import EnvironmentRule
 from vault.core.records import SealedFile, SealingRecord
 from vault.core.stages import Authorised, Target
 from vault.core.strict_json import JSONValue
-from vault.errors import Conflict, NotFound, Refused, Rollback, Unavailable
+from vault.errors import Conflict, Refused
 from vault.ports import Source
 
 
@@ -42,6 +54,9 @@ class Contents:
     info: Mapping[str, JSONValue]
     libraries: Mapping[str, str] = field(default_factory=dict)
     public: bool = False
+    parents: tuple[Parent, ...] = ()  # ascending
+    bump: str | None = None  # how the next version goes on from the last (`version_bumps.BUMPS`)
+    documents: bool = False  # put a model card and a bill of materials beside the files
     # Is given the SHA-256 of every file as it was sealed, before anything is signed, and may refuse them.
     check: Callable[[Mapping[Path, bytes]], None] | None = None
 
@@ -53,7 +68,8 @@ def publish(session: Session, model: Model, version: Version | None, contents: C
         AccessDenied: this identity may not publish this model here.
         Conflict: the version exists, or somebody else published it meanwhile; nothing was changed.
         FormatRefused: a file can run code, and this environment does not allow its format.
-        ValueError: the files' paths collide, there are none, or too much is to be recorded of them.
+        ValueError: the files' paths collide, there are none, too much is to be recorded of them, or the
+            versions do not go on as they are bumped.
         Unavailable: the store failed; nothing is visible.
     """
     with auditing.acting(
@@ -78,7 +94,7 @@ def _publish(
         raise ValueError("A package has at least one file.")
     for file in contents.files:
         admission.check_stored(resolved.rule, file.path, file.format, str(model))
-    number = _choose(session, authorised, version)
+    number = numbering.choose(session, authorised, version, contents.bump)
     return _Publication(session, authorised, number).run(contents)
 
 
@@ -93,69 +109,6 @@ def _check_metadata(contents: Contents, model: Model) -> None:
     data = manifest.encode_metadata(Metadata(bytes(32), facts, contents.libraries, contents.info))
     entry = FileEntry(METADATA, len(data), "json", "metadata", None, envelope.digest(data))
     manifest.parse_metadata(data, entry, str(model))
-
-
-def _choose(session: Session, authorised: Authorised, wanted: Version | None) -> Version:
-    """Take the wanted version if it is free, else the next integer after everything known."""
-    model = authorised.model
-    listed = resolving.version_names(session, model)
-    remembered = _remembered(session, model)
-    if wanted is not None:
-        if wanted in remembered or _is_published(session, model, wanted):
-            raise Conflict(
-                f"{model}:{wanted} exists already; versions are never reused.",
-                subject=f"{model}:{wanted}",
-                hint="Leave out the version to take the next one.",
-            )
-        return wanted
-    highest = next((entry for entry in listed if _verifies(session, authorised, entry)), None)
-    known = [names.version_order(entry) for entry in [*remembered, *([highest] if highest else [])]]
-    if any(order.kind != 0 for order in known):
-        raise ValueError(
-            f"The versions of {model} are not plain integers: say which comes next (version=, --version)."
-        )
-    above = max((order.numbers[0] for order in known), default=0)
-    numbered = [entry for entry in listed if entry.isdecimal() and int(entry) > above]
-    taken = [int(entry) for entry in numbered if _is_published(session, model, entry)]
-    taken += _squatted(session, model)
-    return names.version(str(objects.lowest_free(taken, above, f"versions of {model}")))
-
-
-def _squatted(session: Session, model: Model) -> set[int]:
-    """List the integers under which something lies that is no folder, so that no version fits there."""
-    found = (name for name in session.store.list_folders(layout.versions(model)) if not name.endswith("/"))
-    return {int(name) for name in found if name.isdecimal() and name.isascii()}
-
-
-def _remembered(session: Session, model: Model) -> list[Version]:
-    prefix = f"{model}:"
-    return [
-        Version(key.removeprefix(prefix)) for key in session.memory.load().versions if key.startswith(prefix)
-    ]
-
-
-def _is_published(session: Session, model: Model, version: Version) -> bool:
-    """Tell whether anything lies where this version's manifest goes, genuine or not."""
-    try:
-        session.store.stat(layout.manifest(model, version))
-    except NotFound:
-        # In a folder, a folder of that name would be in the way.
-        return "manifest.json/" in session.store.list_folders(layout.version(model, version))
-    except Unavailable:
-        return True  # something that is no object, or a store that fails: either way not ours to take
-    return True
-
-
-def _verifies(session: Session, authorised: Authorised, version: Version) -> bool:
-    """Tell whether a listed version is genuine; a stranger's does not decide what comes next."""
-    try:
-        data = resolving.read_manifest(session, authorised.model, version)
-        admission.verify(authorised, Target(version, None, None, open=False), data)
-    except Rollback:
-        raise
-    except (Refused, NotFound):
-        return False
-    return True
 
 
 class _Publication:
@@ -177,6 +130,8 @@ class _Publication:
                 stored[file.path] = self._seal(file.path, source)
         if contents.check is not None:
             contents.check({file.path: stored[file.path][1] for file in contents.files})
+        if contents.documents:
+            contents = self._with_documents(contents, stored)
         facts = {
             file.path: FileFacts(Digest(stored[file.path][1].hex()), tuple(sorted(file.pins)))
             for file in contents.files
@@ -187,6 +142,37 @@ class _Publication:
         sealing_record = self._write_sealing(signed.digest, [stored[path][0] for path in sorted(stored)])
         self._commit(signed, sealing_record)
         return Reference(self._model, version=self._version)
+
+    def _with_documents(self, contents: Contents, stored: dict[Path, tuple[SealedFile, bytes]]) -> Contents:
+        """Seal what is written about the version from its metadata, but for what it brings of its own."""
+        told = ModelFacts(
+            vault=self._authorised.resolved.context.vault,
+            model=self._model,
+            version=self._version,
+            created=self._created,
+            publishers=(self._authorised.member.name,),
+            parents=contents.parents,
+            files=tuple(
+                FileFact(
+                    file.path,
+                    file.role,
+                    file.format,
+                    stored[file.path][0].plain_size,
+                    stored[file.path][1].hex(),
+                )
+                for file in sorted(contents.files, key=lambda file: file.path)
+            ),
+            info=contents.info,
+            libraries=contents.libraries,
+        )
+        taken = {names.fold(file.path) for file in contents.files}
+        made = []
+        for name, render in ((CARD, model_card.render), (BOM, ml_bom.render)):
+            if names.fold(name) not in taken:
+                path, data = Path(name), render(told)
+                stored[path] = self._seal(path, BytesSource(data))
+                made.append(PackageFile(path, "file", formats.classify(path, data), _held(data)))
+        return replace(contents, files=[*contents.files, *made])
 
     def _seal(self, path: Path, source: Source) -> tuple[SealedFile, bytes]:
         """Store one payload, its unit digests and its key header; give its record and plaintext digest."""
@@ -248,6 +234,7 @@ class _Publication:
             publishers=(Digest(self._session.identity.key_id),),
             public=contents.public,
             files=tuple(sorted(entries, key=lambda entry: entry.path)),
+            parents=contents.parents,
         )
         return self._signed(manifest.KIND, manifest.encode(document))
 
@@ -285,6 +272,8 @@ class _Publication:
         subject = f"{self._model}:{self._version}"
         target = Target(self._version, signed.digest, None, open=False)
         verified = admission.verify(self._authorised, target, data)
+        if session.signed is not None:
+            session.signed(verified)
         try:
             objects.create(session.store, layout.manifest(self._model, self._version), data)
         except Conflict:
@@ -305,6 +294,10 @@ class _Publication:
             version=self._version,
             manifest=signed.digest,
         )
+
+
+def _held(data: bytes) -> Callable[[], AbstractContextManager[Source]]:
+    return lambda: nullcontext(BytesSource(data))
 
 
 class BytesSource:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from vault import sealing
-from vault.actions import keyring, objects
+from vault.actions import archived, keyring, objects
 from vault.actions.session import Session
 from vault.core import admission, in_force, layout, limits, names
 from vault.core.in_force import Signed
@@ -13,7 +13,7 @@ from vault.core.names import Path
 from vault.core.records import SealedFile, SealingRecord
 from vault.core.stages import Opened, Sealed, Verified
 from vault.core.trust import Skipped
-from vault.errors import DigestMismatch, NotFound, Refused
+from vault.errors import DigestMismatch, NotFound, Refused, Unavailable, VaultError
 from vault.ports import Sink, Source
 
 
@@ -118,19 +118,22 @@ class Package:
         try:
             with self._session.store.open(layout.payload(record.model, record.version, file.name)) as source:
                 yield source
-        except NotFound:
-            raise NotFound(
-                f"{subject}: the stored bytes of {file.path} are gone.",
-                subject=subject,
-                hint="Restore them from a backup.",
-            ) from None
+        except (NotFound, Unavailable) as error:
+            gone: VaultError = error
+            if isinstance(error, NotFound):
+                gone = NotFound(
+                    f"{subject}: the stored bytes of {file.path} are gone.",
+                    subject=subject,
+                    hint=f"Restore them: mvault restore {subject}",
+                )
+            raise archived.explained(self._session, verified, file, gone) from None
         except Refused as refusal:
             raise DigestMismatch(
                 f"{subject} was altered in storage: {file.path} differs from what was signed on "
                 f"{names.day_text(verified.manifest.created)}. Nothing was loaded.",
                 code=refusal.code,
                 subject=subject,
-                hint="Restore it from a backup.",
+                hint=f"Restore it: mvault restore {subject}",
             ) from None
 
     def _unwrap(self, wanted: list[SealedFile]) -> None:

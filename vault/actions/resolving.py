@@ -1,14 +1,13 @@
 """From a reference to a verified manifest: admission steps 2 to 6 with their reading."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
-from vault.actions import attested, auditing, chain, fetching, logged, objects
+from vault.actions import attested, attesting, auditing, chain, fetching, logged, objects, removing
 from vault.actions.auditing import Act
 from vault.actions.session import Observation, Session
-from vault.core import admission, channels, envelope, in_force, layout, limits, memory_format, names
+from vault.core import admission, channels, in_force, layout, limits, memory_format, names
 from vault.core.channels import Entry, Evidence, InForce, Records, Slots
 from vault.core.in_force import Channel, Signed
 from vault.core.memory_format import Memory
@@ -95,6 +94,7 @@ def _finish(
     session: Session, verified: Verified, skipped: tuple[Skipped, ...], among: Slots, *seen: Observation
 ) -> Found:
     admission.require(verified, session.clock())
+    attesting.demand(session, verified)
     attested.recall(session, verified.authorised.resolved, verified.manifest.model, among)
     admission.fresh(verified, held=attested.compare(session, verified, among, seen))
     session.remember(verified.authorised.resolved, verified, *seen)
@@ -213,7 +213,9 @@ def approvals(
     """Read the approvals of a manifest for an environment; what does not hold is no vote."""
     return tuple(
         entry
-        for name, data in _votes(session, layout.approvals(where.model, version, where.environment))
+        for name, data in objects.votes(
+            session.store, layout.approvals(where.model, version, where.environment)
+        )
         if isinstance(entry := in_force.approval(resolved.context, where, manifest, data, name), Signed)
     )
 
@@ -224,28 +226,11 @@ def adoptions(
     """Read the adoptions of a manifest; what does not hold is none."""
     return tuple(
         entry
-        for name, data in _votes(session, layout.adoptions(model, version))
+        for name, data in objects.votes(session.store, layout.adoptions(model, version))
         if isinstance(
             entry := in_force.adoption(resolved.context, model, version, manifest, data, name), Signed
         )
     )
-
-
-def _votes(session: Session, folder: str) -> Iterator[tuple[str, bytes]]:
-    """Read what may be a vote; what is not named after its own content is a stranger's and takes no place."""
-    listed = (name for name in session.store.list(folder) if layout.is_approval(name.removeprefix(folder)))
-    read_here = 0
-    for name in islice(listed, limits.APPROVAL_NAMES):
-        try:
-            data = objects.read_listed(session.store, name, limit=limits.APPROVAL_BYTES)
-        except Refused:
-            continue  # too large for a vote
-        if not layout.fits_content(name, envelope.digest(data)):
-            continue
-        yield name, data
-        read_here += 1
-        if read_here == limits.PRINCIPALS:
-            break
 
 
 # --- by version, digest, or newest ---
@@ -256,6 +241,7 @@ def _by_version(session: Session, authorised: Authorised, reference: Reference) 
     version = reference.version or version_of(session, authorised, reference)
     data = read_manifest(session, reference.model, version)
     found = verify(session, authorised, Target(version, reference.digest, None, open=False), data)
+    removing.demand(session, found)
     among = slots(session, resolved, reference.model)
     records = history(session, authorised, among, found.digest)
     attested.keep(session, resolved, *records)
@@ -329,6 +315,7 @@ def _newest(session: Session, authorised: Authorised, skipped: tuple[Skipped, ..
         try:
             data = read_manifest(session, model, version)
             verified = verify(session, authorised, Target(version, None, None), data)
+            removing.demand(session, verified)
             records = history(session, authorised, among, verified.digest)
             attested.keep(session, resolved, *records)
             channels.target_of_version(resolved, version, verified.digest, records, subject)
@@ -347,7 +334,7 @@ def _newest(session: Session, authorised: Authorised, skipped: tuple[Skipped, ..
         f"There is no version of {model} in {resolved.rule.name}.",
         subject=model,
         hint="See what there is: mvault ls"
-        if not passed
+        if all(entry.code == "removed" for entry in passed)
         else "Something lies there that does not verify: mvault check",
     )
 

@@ -1,20 +1,22 @@
 """Save a live model: choose its format by the ladder, prove parity, record what people will ask for."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from vault.actions import auditing, provenance, writing
+from vault.actions import auditing, needed, parentage, provenance, writing
+from vault.actions.parentage import Named
 from vault.actions.publish import BytesSource, Contents, PackageFile, publish
 from vault.actions.session import Session
 from vault.core import formats, limits, names, strict_json
 from vault.core.names import Model, Reference, Version
 from vault.core.strict_json import JSONValue
 from vault.errors import FormatRefused, Malformed
-from vault.loaders import fingerprint, parity
+from vault.loaders import parity
 
 SAMPLE_ROWS = 5_000
 _TEXT = 2_000
@@ -31,6 +33,10 @@ class Description:
     artifacts: Mapping[str, Any] | None = None
     notes: str | None = None
     tags: Sequence[str] = ()
+    parents: Sequence[Named] = ()
+    bump: str | None = None
+    requirements: str | os.PathLike[str] | None = None
+    documents: bool = False
 
 
 def save(
@@ -52,13 +58,22 @@ def save(
         AccessDenied, Conflict, Unavailable, NoUsableKey.
     """
     with auditing.acting(session, "publish", str(name), session.environment, model=name, version=version):
-        saver = _Saver(session, model, described, tolerance)
-        saver.add_model(format)
-        if also is not None and also != saver.files[0].format:
-            saver.add_model(also)
-        saver.add_artifacts(described.artifacts or {})
-        saver.add_sample()
-        contents = Contents(saver.files, saver.info(), provenance.libraries())
+        parents = parentage.resolve(session, described.parents)
+        with session.one_by_one:
+            saver = _Saver(session, model, described, tolerance)
+            saver.add_model(format)
+            if also is not None and also != saver.files[0].format:
+                saver.add_model(also)
+            saver.add_artifacts(described.artifacts or {})
+            saver.add_sample()
+            contents = Contents(
+                saver.files,
+                saver.info(),
+                provenance.libraries(),
+                parents=parents,
+                bump=described.bump,
+                documents=described.documents,
+            )
         return publish(session, name, version, contents)
 
 
@@ -205,9 +220,8 @@ class _Saver:
             model.get_params() if hasattr(model, "get_params") and not isinstance(model, type) else {}
         )
         classes = class_labels(model)
-        data = described.training_data
         return {
-            **provenance.describe(FilePath.cwd()),
+            **provenance.describe(FilePath.cwd(), self._session.provenance),
             "classes": None if classes is None else [*classes],
             "estimator": f"{type(model).__module__}.{type(model).__qualname__}",
             "features": None if self._features is None else [*self._features],
@@ -216,11 +230,15 @@ class _Saver:
             "parameters": {key: _plain(value) for key, value in parameters.items()},
             "params": {str(key): _plain(value) for key, value in (described.params or {}).items()},
             "parity": self._parity,
+            "requirements": needed.record(
+                [(file.format, file.pins) for file in self.files],
+                table=hasattr(described.sample_input, "iloc"),
+                given=described.requirements,
+            ),
             "saved": self._session.now(),
             "steps": _steps(model),
             "tags": [str(tag) for tag in described.tags],
-            "training_data": None if data is None else fingerprint.fingerprint(data),
-            "training_rows": None if data is None else len(data),
+            **provenance.training(described.training_data),
         }
 
 

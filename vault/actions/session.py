@@ -1,11 +1,13 @@
 """One opened vault: its store, its verified trust documents, this client's memory and identity."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vault.actions import freshness, objects
 from vault.actions.freshness import HeadsFound
+from vault.actions.together import Together
 from vault.core import (
     admission,
     channels,
@@ -21,11 +23,13 @@ from vault.core.allowance import Allowance
 from vault.core.heads import Heads
 from vault.core.in_force import Channel, Context, Proofs, Signed
 from vault.core.key_services import KeyServiceId
+from vault.core.log_names import Log
 from vault.core.memory_format import Mark, Memory
-from vault.core.names import Digest, Environment
+from vault.core.names import Digest, Environment, Model
 from vault.core.policy import Policy, PolicyId
 from vault.core.records import ChannelRecord
 from vault.core.stages import Resolved, Verified
+from vault.core.strict_json import JSONValue
 from vault.core.trust import Skipped, TrustedRoot
 from vault.errors import AccessDenied, Expired, NotFound, NoUsableKey, Rollback
 from vault.keys.recipients import Identity as AgeIdentity
@@ -125,6 +129,15 @@ class Session:
     recipients: dict[Digest, AgeRecipient] = field(default_factory=dict)
     key_services: dict[KeyServiceId, KeyService] = field(default_factory=dict)  # those asked so far
     certificates: dict[tuple[str, str], bytes] = field(default_factory=dict)  # of log keys, by origin and use
+    # What threads append to a log goes there together (`logged.write`): by process, since locks do not fork,
+    # by key and by log.
+    log_groups: dict[tuple[int, str, Log], Together[Any, Any]] = field(default_factory=dict)
+    # Is told of each version that was signed here before it becomes visible: see `bulk_journal`.
+    signed: Callable[[Verified], None] | None = None
+    changed: Callable[[Model], None] | None = None  # is told which model was changed from here
+    # Held while a live model is made into bytes: not every library that does so takes several threads.
+    one_by_one: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    provenance: Mapping[str, JSONValue] | None = None  # asked once for many models: see `provenance.known`
 
     @property
     def identity(self) -> HeldIdentity:

@@ -109,6 +109,17 @@ def _withdraw(
     )
 
 
+def is_withdrawn(session: Session, reference: Reference, environment: Environment) -> bool:
+    """Tell whether a version is withdrawn already; where it is not, that this identity may withdraw it.
+
+    Raises:
+        AccessDenied, ValueError, NotFound, Refused, Unavailable, NoUsableKey: as `withdraw`.
+    """
+    authorised = _authorise(session, environment, reference.model)
+    among = resolving.slots(session, authorised.resolved, reference.model)
+    return all(_is_barred(among, digest) for digest in _meant(session, authorised, reference))
+
+
 def _authorise(session: Session, environment: Environment, model: Model) -> Authorised:
     """Demand that this identity may sign a record that bars: by `withdraw`, `approve` or `promote`."""
     resolved = session.resolve(environment)

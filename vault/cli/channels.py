@@ -1,9 +1,12 @@
 """`mvault approve`, `withdraw`, `rollback`, `pending`, `adopt-version`: let versions in, keep them out."""
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from vault.cli import bulk
+from vault.cli.bulk import Telling, many_options
 from vault.cli.command import verb
 from vault.cli.completion import ModelName, ReferenceText
 from vault.cli.options import Common, common_of
@@ -31,21 +34,34 @@ def _environment(context: click.Context, common: Common, env: str | None) -> str
         "mvault pending --mine                    # what waits for me",
         "mvault show churn:3",
         "mvault approve churn:3 --env prod",
+        "mvault approve 'nepse/*@staging' --env prod   # many: docs/many-models.md",
     ),
 )
-@click.argument("reference", metavar="REF", type=ReferenceText())
+@click.argument("reference", metavar="REF", type=ReferenceText(), required=False)
 @_ENV
+@many_options()
 @click.pass_context
-def approve(context: click.Context, reference: str, env: str | None) -> None:
+def approve(context: click.Context, /, reference: str | None, env: str | None, **many: Any) -> None:
     """Sign that the version REF may enter the environment ENV.
 
     It is verified first. That your vote would not count, since you published
     the version, say, is told early; what decides is what every loader counts.
     """
     common = common_of(context)
+    one, several = bulk.meant(context, reference, many)
     environment = _environment(context, common, env)
     opened = common.open(env=False)
-    done = opened.approve(reference, env=environment)
+    if several is not None:
+        words = Telling(
+            f"approved for {environment}",
+            "approved before",
+            bulk.command(common, "approve", reference, many, env=environment),
+            dry_run=many["dry_run"],
+        )
+        options = {"threads": many["threads"], "dry_run": many["dry_run"]}
+        bulk.finish(context, common, partial(opened.approve_all, several, env=environment, **options), words)
+        return
+    done = opened.approve(one, env=environment)
     name = str(done.reference)
     lead = f"You approved {name} for {environment}"
     lead += " before; nothing was written." if done.already else "."
@@ -84,21 +100,25 @@ def approve(context: click.Context, reference: str, env: str | None) -> None:
         "mvault withdraw churn:3 --env prod --replace-with 2",
         "mvault withdraw churn@prod --env prod            # whatever is in use there",
         "mvault withdraw churn:3 --env prod --again       # its signer is leaving",
+        "mvault withdraw 'nepse/*@prod' --env prod        # many at once",
     ),
 )
-@click.argument("reference", metavar="REF", type=ReferenceText())
+@click.argument("reference", metavar="REF", type=ReferenceText(), required=False)
 @_ENV
 @click.option("--replace-with", "replacement", metavar="VERSION", help="Promote this version in its place.")
 @click.option("--slot", metavar="SLOT", help="Replace it in this slot only; it is withdrawn from all.")
 @click.option("--again", is_flag=True, help="Sign it once more: whoever withdrew it is about to leave.")
+@many_options()
 @click.pass_context
 def withdraw(
     context: click.Context,
-    reference: str,
+    /,
+    reference: str | None,
     env: str | None,
     replacement: str | None,
     slot: str | None,
     again: bool,
+    **many: Any,
 ) -> None:
     """Keep the version REF out of the environment ENV, in every slot of it.
 
@@ -108,14 +128,25 @@ def withdraw(
     they withdrew with --again.
     """
     common = common_of(context)
+    one, several = bulk.meant(context, reference, many)
     environment = _environment(context, common, env)
-    done = common.open(env=False).withdraw(
-        reference, env=environment, slot=slot, replacement=replacement, again=again
-    )
+    opened = common.open(env=False)
+    if several is not None:
+        bulk.only(context, "reference", "env")
+        words = Telling(
+            f"withdrawn from {environment}",
+            "withdrawn before",
+            bulk.command(common, "withdraw", reference, many, env=environment),
+            dry_run=many["dry_run"],
+        )
+        options = {"threads": many["threads"], "dry_run": many["dry_run"]}
+        bulk.finish(context, common, partial(opened.withdraw_all, several, env=environment, **options), words)
+        return
+    done = opened.withdraw(one, env=environment, slot=slot, replacement=replacement, again=again)
     if done.already:
-        message = f"{reference} was withdrawn from {environment} before; nothing was written."
+        message = f"{one} was withdrawn from {environment} before; nothing was written."
     else:
-        message = f"{reference} is out of {environment}, in every slot."
+        message = f"{one} is out of {environment}, in every slot."
         if done.replaced:
             places = ", ".join(map(str, done.replaced))
             message += f" {places} is {done.model}:{done.replacement} now."
@@ -123,7 +154,7 @@ def withdraw(
             message += f"\nIf it was in use: mvault rollback {done.model} --env {environment}"
     common.console.outcome(
         {
-            "reference": reference,
+            "reference": one,
             "model": done.model,
             "environment": environment,
             "digests": [f"sha256:{digest}" for digest in done.digests],
@@ -132,7 +163,7 @@ def withdraw(
             "replacement": done.replacement,
             "already": done.already,
         },
-        plain=reference,
+        plain=one,
         message=message,
     )
 
@@ -146,21 +177,54 @@ def _place(where: "Channel") -> str:
     examples=(
         "mvault rollback churn --env prod           # what prod used before",
         "mvault rollback churn --env prod --to 2    # an earlier version, by number",
+        "mvault rollback 'nepse/*' --env prod       # one version back for all of them",
     ),
 )
-@click.argument("model", type=ModelName())
+@click.argument("model", type=ModelName(), required=False)
 @_ENV
 @click.option("--to", metavar="VERSION", help="An earlier version of this channel.")
 @click.option("--slot", default="main", show_default=True, help="The slot of the environment.")
+@click.option("--anew", is_flag=True, help="Forget what a run over many models, which was stopped, had left.")
+@many_options()
 @click.pass_context
-def rollback(context: click.Context, model: str, env: str | None, to: str | None, slot: str) -> None:
+def rollback(
+    context: click.Context,
+    /,
+    model: str | None,
+    env: str | None,
+    to: str | None,
+    slot: str,
+    anew: bool,
+    **many: Any,
+) -> None:
     """Make the environment ENV use again what it used before, or an earlier version.
 
-    Approvals from then still count, unless the version was withdrawn since.
+    Approvals from then still count, unless the version was withdrawn since. Of
+    many models each goes one version back, once: a run that was stopped is ended
+    by the same command.
     """
     common = common_of(context)
+    one, several = bulk.meant(context, model, many)
     environment = _environment(context, common, env)
-    done = common.open(env=False).rollback(model, env=environment, slot=slot, to=to)
+    opened = common.open(env=False)
+    if several is not None:
+        bulk.only(context, "model", "env", "slot", "anew")
+        place = environment if slot == "main" else f"{environment}/{slot}"
+        where = {"env": environment, "slot": None if slot == "main" else slot}
+        words = Telling(
+            f"one version back in {place}",
+            "there already",
+            bulk.command(common, "rollback", model, many, **where),
+            dry_run=many["dry_run"],
+            note=" To begin another rollback: the same command with --anew.",
+        )
+        options = {"threads": many["threads"], "dry_run": many["dry_run"], "anew": anew}
+        act = partial(opened.rollback_all, several, env=environment, slot=slot, **options)
+        bulk.finish(context, common, act, words)
+        return
+    if anew:
+        raise click.UsageError("--anew is for many models.", context)
+    done = opened.rollback(one, env=environment, slot=slot, to=to)
     version = f"{done.reference.model}:{done.version}"
     again = "already" if done.already else "again"
     value: dict[str, object] = {

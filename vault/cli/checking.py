@@ -1,15 +1,18 @@
 """`mvault check`: does what is stored hold?"""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from vault.cli import bulk
+from vault.cli.bulk import many_options
 from vault.cli.command import verb
 from vault.cli.completion import ReferenceText
-from vault.cli.options import common_of
+from vault.cli.options import Common, common_of
 from vault.cli.tables import Cell, Column
 from vault.cli.text import count, size
-from vault.errors import NotFound, Refused, Unavailable
+from vault.errors import NotFound, Refused, Unavailable, VaultError
 
 if TYPE_CHECKING:
     from vault.actions.check_report import Finding, Report
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
         "mvault check                     # everything; no key is needed",
         "mvault check churn:3",
         "mvault check churn@prod --data   # decrypt and compare as well",
+        "mvault check 'nepse/*'           # every version and channel of many models",
         "mvault check --all --continue    # go on where it was stopped",
     ),
 )
@@ -29,8 +33,11 @@ if TYPE_CHECKING:
 @click.option("--all", "everything", is_flag=True, help="Check everything, as without REF.")
 @click.option("--data", is_flag=True, help="Decrypt every file and compare it too; this needs your key.")
 @click.option("--continue", "resume", is_flag=True, help="Go on with a check of everything that was stopped.")
+@many_options(dry_run=False)
 @click.pass_context
-def check(context: click.Context, reference: str | None, everything: bool, data: bool, resume: bool) -> None:
+def check(
+    context: click.Context, /, reference: str | None, everything: bool, data: bool, resume: bool, **many: Any
+) -> None:
     """Check the version REF, or the whole vault: signatures, places and stored bytes.
 
     What strangers put there does no harm and is listed as skipped; what holds
@@ -42,7 +49,7 @@ def check(context: click.Context, reference: str | None, everything: bool, data:
     if reference is not None and (everything or resume):
         raise click.UsageError(f"Give a REF or {'--all' if everything else '--continue'}, not both.", context)
     common = common_of(context)
-    report = common.open().check(reference, data=data, resume=resume)
+    report = _checked(context, common, reference, many, data=data, resume=resume)
     console = common.console
     shown = [entry for entry in report.findings if console.style.verbose or entry.level != "ok"]
     value = {
@@ -59,6 +66,41 @@ def check(context: click.Context, reference: str | None, everything: bool, data:
     if not console.json(value):
         _print_report(console, report, shown)
     context.exit(_status(report))
+
+
+def _checked(
+    context: click.Context,
+    common: Common,
+    reference: str | None,
+    many: Mapping[str, Any],
+    *,
+    data: bool,
+    resume: bool,
+) -> "Report":
+    """Check what is meant; of many models, what could not be looked at is a problem like any other."""
+    opened = common.open()
+    several = None
+    if reference is not None or many["listed"] is not None:
+        _, several = bulk.meant(context, reference, many)
+    elif many["threads"] is not None:
+        raise click.UsageError("--threads is for many models.", context)
+    if several is None:
+        return opened.check(reference, data=data, resume=resume)
+    from vault.actions.check_report import Report
+
+    bulk.only(context, "reference", "data")
+    found = opened.check_all(several, data=data, threads=many["threads"])
+    report = Report()
+    for entry in found.done:
+        if entry.result is not None:
+            report.add(entry.result)
+    for failed in found.failed:
+        if not isinstance(failed.error, VaultError):
+            raise failed.error
+        report.bad(failed.error, failed.asked)
+    if found.stopped is not None:
+        raise found.stopped
+    return report
 
 
 def _print_report(console: "Console", report: "Report", shown: "list[Finding]") -> None:

@@ -215,6 +215,7 @@ def _story(common: Common, new: "NewVault", made: "Vault", place: str, remembere
         f"  Recovery key  {short(new.recovery)}",
         "                Opens every model if all else is lost, for whoever holds it.",
         "                Move it offline now, to two places; no command needs it here.",
+        "                On paper: mvault recovery print",
     ]
     if remembered is not None:
         lines += [

@@ -27,7 +27,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
         "mvault identity new                  # yours, in your configuration folder",
         "mvault identity new web --output web.json --no-passphrase",
         "mvault identity export > anna.pub    # what others may have of it",
+        "mvault identity backup | lp          # on paper, encrypted as it is",
     ),
+    lazy={"backup": ("vault.cli.recovery:identity_backup", "Print a sheet of your identity file.")},
 )
 def identity() -> None:
     """Make, show and pass on identities: the keys by which you sign and read."""

@@ -1,13 +1,13 @@
-"""`mvault ls`, `show`, `history` and `pull`: look at models, and get them out."""
+"""`mvault ls` and `show`: look at models."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from vault.cli.command import verb
 from vault.cli.completion import ModelName, ReferenceText
+from vault.cli.labelling import notes
 from vault.cli.options import Common, common_of
 from vault.cli.tables import Cell, Column
 from vault.cli.text import clean, count, scalar, size, when
@@ -34,7 +34,7 @@ def ls(context: click.Context, model: str | None) -> None:
     """List models with what each environment uses, or the versions of MODEL.
 
     Columns when piped: model, newest, versions, in use; for a model: version,
-    created, formats, bytes, in use, publishers.
+    created, formats, bytes, in use, publishers, tags.
     """
     common = common_of(context)
     opened = common.open()
@@ -88,6 +88,7 @@ def _print_releases(common: Common, releases: "Sequence[Release]") -> None:
             Column("SIZE", number=True),
             Column("IN USE", shrinks=True),
             Column("BY", shrinks=True),
+            Column("TAGS", shrinks=True),
         ),
         [
             (
@@ -95,8 +96,9 @@ def _print_releases(common: Common, releases: "Sequence[Release]") -> None:
                 Cell(when(entry.created), entry.created),
                 Cell(", ".join(entry.formats), ",".join(entry.formats)),
                 Cell(size(entry.size), str(entry.size)),
-                Cell(", ".join(entry.channels), ",".join(entry.channels)),
+                Cell(", ".join(entry.channels) or _gone(entry), ",".join(entry.channels)),
                 Cell(", ".join(entry.publishers), ",".join(entry.publishers)),
+                Cell(", ".join(entry.tags), ",".join(entry.tags)),
             )
             for entry in releases
         ],
@@ -120,12 +122,22 @@ def show(context: click.Context, reference: str) -> None:
     console = common.console
     value = {
         **_release(found.release),
+        "tags": sorted(found.labels.tags),
         "files": list(found.files),
         "metadata": found.metadata,
         "unread": found.unread,
         "votes": [
             {"time": vote.time, "action": vote.action, "where": vote.where, "who": list(vote.who)}
             for vote in found.votes
+        ],
+        "notes": notes(found.labels),
+        "parents": [
+            {
+                "reference": f"{entry.model}:{entry.version}",
+                "relation": entry.relation,
+                "digest": f"sha256:{entry.manifest}",
+            }
+            for entry in found.parents
         ],
     }
     if console.json(value):
@@ -165,15 +177,16 @@ def _fields(found: "Details", *, verbose: bool) -> list[tuple[str, Cell]]:
             "Published",
             Cell(f"{when(entry.created)} by {', '.join(entry.publishers)}", entry.created),
         ),
-        ("In use", Cell(", ".join(entry.channels) or "nowhere", ",".join(entry.channels))),
+        ("In use", Cell(", ".join(entry.channels) or _gone(entry) or "nowhere", ",".join(entry.channels))),
         ("Formats", Cell(", ".join(entry.formats), ",".join(entry.formats))),
         ("Size", Cell(f"{size(entry.size)} in {count(len(found.files), 'file')}", str(entry.size))),
         ("Digest", Cell(entry.digest)),
     ]
-    for title, action in (("Adopted", "adopt"), ("Approved", "approve")):
+    for title, action in (("Adopted", "adopt"), ("Load tests", "test"), ("Approved", "approve")):
         votes = [vote for vote in found.votes if vote.action == action]
         if votes:
             rows.append((title, Cell(", ".join(_vote(vote) for vote in votes))))
+    rows += _said(found)
     if found.metadata is None:
         return [*rows, ("Confidential", Cell(f"not shown: {found.unread}", ""))]
     info = found.metadata
@@ -184,6 +197,19 @@ def _fields(found: "Details", *, verbose: bool) -> list[tuple[str, Cell]]:
     return [*rows, *((title, Cell(text)) for title, text in _described(info, verbose=verbose) if text)]
 
 
+def _said(found: "Details") -> list[tuple[str, Cell]]:
+    """Tell what is signed beside the version, and what it comes from."""
+    rows = []
+    if found.labels.tags:
+        tags = sorted(found.labels.tags)
+        rows.append(("Tags", Cell(", ".join(tags), ",".join(tags))))
+    for entry in found.labels.notes:
+        rows.append(("Note", Cell(f"{entry.text} ({' and '.join(entry.who)}, {when(entry.created)})")))
+    for parent in found.parents:
+        rows.append((parent.relation.capitalize(), Cell(f"{parent.model}:{parent.version}")))
+    return rows
+
+
 def _pins(file: Mapping[str, object]) -> str:
     """Name the types and globals that were recorded of a file: nothing else in it is ever loaded."""
     pins = file.get("pins")
@@ -192,7 +218,15 @@ def _pins(file: Mapping[str, object]) -> str:
 
 def _vote(vote: "Event") -> str:
     who = " and ".join(vote.who)
-    return f"by {who} for {vote.where}" if vote.where else f"by {who}"
+    said = f"{vote.detail} " if vote.detail else ""
+    return f"{said}by {who} for {vote.where}" if vote.where else f"{said}by {who}"
+
+
+def _origin(adopted: object) -> str:
+    """Name the old file that a version was adopted from, and where it lay."""
+    if not isinstance(adopted, dict):
+        return ""
+    return f"{scalar(adopted.get('path'))} in {scalar(adopted.get('source'))}"
 
 
 def _described(info: Mapping[str, object], *, verbose: bool) -> list[tuple[str, str]]:
@@ -203,9 +237,12 @@ def _described(info: Mapping[str, object], *, verbose: bool) -> list[tuple[str, 
         ("Parameters", _mapping(info.get("params"), verbose=verbose)),
         ("Features", _listed(info.get("features"), verbose=verbose)),
         ("Classes", _listed(info.get("classes"), verbose=verbose)),
-        ("Tags", _listed(info.get("tags"), verbose=verbose)),
-        ("Note", scalar(info.get("notes"))),
+        ("Published with tags", _listed(info.get("tags"), verbose=verbose)),
+        ("Published with note", scalar(info.get("notes"))),
+        ("Training data", _training(info)),
+        ("Adopted from", _origin(info.get("adopted"))),
         ("Git", _git(info.get("git"))),
+        ("Runs", _runs(info.get("runs"))),
         ("Python", scalar(info.get("python"))),
         ("Libraries", _mapping(info.get("libraries"), verbose=verbose)),
     ]
@@ -225,6 +262,21 @@ def _cut(parts: list[str], *, verbose: bool) -> str:
     if verbose or len(parts) <= _SHOWN:
         return ", ".join(parts)
     return ", ".join(parts[:_SHOWN]) + f" and {len(parts) - _SHOWN} more (-v)"
+
+
+def _training(info: Mapping[str, object]) -> str:
+    digest, kind, rows = (info.get(f"training_{name}") for name in ("data", "kind", "rows"))
+    if not isinstance(digest, str):
+        return ""
+    held = f" ({kind or 'rows'}{f' of {rows:,} rows' if isinstance(rows, int) else ''})"
+    return clean(f"{digest}{held}")
+
+
+def _runs(value: object) -> str:
+    if not isinstance(value, dict):
+        return ""
+    found = [f"{name} {run.get('run')}" for name, run in value.items() if isinstance(run, dict)]
+    return clean(", ".join(found))
 
 
 def _git(value: object) -> str:
@@ -249,106 +301,6 @@ def _integer(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-@verb(
-    "history",
-    examples=("mvault history churn", "mvault history churn --json", "mvault history churn -v"),
-)
-@click.argument("model", type=ModelName())
-@click.pass_context
-def history(context: click.Context, model: str) -> None:
-    """Tell what happened to MODEL, newest first, as the signed records say it.
-
-    Columns when piped: time, action, reference, where, who, digest.
-    """
-    common = common_of(context)
-    events = common.open().history(model)
-    console = common.console
-    verbose = console.style.verbose
-    value = [
-        {
-            "time": event.time,
-            "action": event.action,
-            "reference": event.reference,
-            "where": event.where,
-            "who": list(event.who),
-            "digest": event.digest,
-            **({"seq": event.seq} if verbose else {}),
-        }
-        for event in events
-    ]
-    if console.json({"model": model, "events": value}):
-        return
-    columns = [
-        Column("WHEN"),
-        Column("WHAT"),
-        Column("VERSION", shrinks=True),
-        Column("WHERE"),
-        Column("BY", shrinks=True),
-    ]
-    rows = [
-        [
-            Cell(when(event.time), event.time),
-            Cell(event.action),
-            Cell(event.reference),
-            Cell(event.where),
-            Cell(", ".join(event.who), ",".join(event.who)),
-        ]
-        for event in events
-    ]
-    if verbose or not console.to_terminal:
-        columns.append(Column("DIGEST"))
-        for row, event in zip(rows, events, strict=True):
-            row.append(Cell(f"{event.digest[:19]}…", event.digest))
-    if verbose:
-        columns.append(Column("SEQ", number=True))
-        for row, event in zip(rows, events, strict=True):
-            row.append(Cell("" if event.seq is None else str(event.seq)))
-    console.table(columns, rows)
-
-
-@verb(
-    "pull",
-    examples=(
-        "mvault pull churn@prod out/",
-        "mvault pull churn:3 churn-3.zip --zip",
-        "mvault pull churn@prod served/ --layout tf-serving",
-        "mvault pull churn:3 out/ --with-signature    # and sign them, in out.sig",
-    ),
-)
-@click.argument("reference", metavar="REF", type=ReferenceText())
-@click.argument("destination", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--zip", "zipped", is_flag=True, help="Write one zip file, DIR, instead of a folder.")
-@click.option(
-    "--layout",
-    type=click.Choice(["tf-serving"]),
-    help="Write the SavedModel alone, where TensorFlow Serving looks: DIR/MODEL/VERSION.",
-)
-@click.option("--with-signature", is_flag=True, help="Sign the new folder DIR with your identity: DIR.sig.")
-@click.pass_context
-def pull(
-    context: click.Context,
-    reference: str,
-    destination: Path,
-    zipped: bool,
-    layout: str | None,
-    with_signature: bool,
-) -> None:
-    """Write the files of the version REF into DIR, each only after it verified; nothing is overwritten.
-
-    They are no longer encrypted there, and their signature is not with them
-    unless you sign them: mvault verify, and other tools, check that one.
-    """
-    common = common_of(context)
-    written = common.open().pull(
-        reference, destination, zip=zipped, layout=layout, with_signature=with_signature
-    )
-    common.console.outcome(
-        {"reference": reference, "path": str(written.absolute()), "zip": zipped},
-        plain=str(written),
-        message=f"The verified files of {reference} are in {written}.",
-    )
-
-
 def _model(row: "ModelRow", releases: "Sequence[Release] | None") -> dict[str, object]:
     return {
         "model": row.model,
@@ -357,6 +309,13 @@ def _model(row: "ModelRow", releases: "Sequence[Release] | None") -> dict[str, o
         "channels": row.channels,
         "releases": None if releases is None else [_release(entry) for entry in releases],
     }
+
+
+def _gone(entry: "Release") -> str:
+    """Say of a version in use nowhere that it was removed."""
+    if not entry.removed:
+        return ""
+    return "deleted" if entry.kept_until is None else f"removed, kept until {entry.kept_until[:10]}"
 
 
 def _release(entry: "Release") -> dict[str, object]:
@@ -370,4 +329,7 @@ def _release(entry: "Release") -> dict[str, object]:
         "size": entry.size,
         "digest": entry.digest,
         "channels": list(entry.channels),
+        "tags": list(entry.tags),
+        "removed": entry.removed or None,
+        "kept_until": entry.kept_until,
     }

@@ -81,8 +81,35 @@ def run(
     folders = [entry for entry in sys.path if confine.is_package_folder(Path(entry))]
     folders.append(str(Path(__file__).parents[2]))
     start = [sys.executable, "-I", "-B", "-X", "utf8", "-c", _START.format(module=module)]
-    process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-        [*start, str(len(folders)), *folders, *arguments],
+    command = [*start, str(len(folders)), *folders, *arguments]
+    return _run(command, job, files=files, seconds=seconds, most=most)
+
+
+def run_apart(
+    interpreter: Path,
+    code: Path,
+    module: str,
+    arguments: Sequence[str],
+    job: bytes,
+    *,
+    seconds: float,
+    most: int,
+) -> Ended:
+    """Run a module of this package, in the folder `code`, in another interpreter with its own library only.
+
+    No installed package is on its path, and no file of any is looked at (`-S`),
+    before the module puts one there, after it has confined itself. All else is as in `run`.
+
+    Raises:
+        OSError: no process can be started.
+    """
+    start = [str(interpreter), "-I", "-S", "-B", "-X", "utf8", "-c", _START.format(module=module)]
+    return _run([*start, "1", str(code), *arguments], job, files=(), seconds=seconds, most=most)
+
+
+def _run(command: Sequence[str], job: bytes, *, files: Sequence[int], seconds: float, most: int) -> Ended:
+    process = subprocess.Popen(  # noqa: S603 (our own module, in an interpreter that the caller chose)
+        [*command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vault.core import (
+    attestation,
     formats,
     heads,
     in_force,
@@ -34,6 +35,7 @@ from vault.core import (
     static_stage,
 )
 from vault.core.allowance import Allowance
+from vault.core.attestation import Attestation
 from vault.core.in_force import Context, Signed
 from vault.core.manifest import FileEntry
 from vault.core.memory_format import Mark, Memory
@@ -55,6 +57,7 @@ from vault.errors import (
 
 _ADMITTED_HERE: Final = object()
 NO_PROOFS: Final = in_force.Proofs()
+IN_MEMORY: Final = ("load", "test")  # actions that hold a whole file in memory
 DAY: Final = 86_400
 CLOCK_SKEW: Final = heads.CLOCK_SKEW
 
@@ -203,24 +206,15 @@ def verify(
 
 
 def require(verified: Verified, now: int) -> None:
-    """Step 6: formats, age, and nothing that this release cannot check.
+    """Step 6: formats and age; `tested` and `fresh` are the parts of it that need more to be read.
 
     Raises:
         FormatRefused: no model file of the package has a format that is allowed here.
         Expired: the package is older than the environment accepts, or is dated in the future where
             an age is asked for.
-        Refused: `requirement-unsupported`.
     """
     rule = verified.authorised.resolved.rule
     asked = rule.require
-    if asked.unsupported:
-        raise Refused(
-            f"{rule.name} requires {', '.join(asked.unsupported)}, which this release cannot check, so it "
-            "refuses.",
-            code="requirement-unsupported",
-            subject=rule.name,
-            hint="Use a release that can, or have the policy changed.",
-        )
     models = [entry for entry in verified.manifest.files if entry.role == "model"]
     if models and not any(entry.format in rule.formats for entry in models):
         raise FormatRefused(
@@ -243,6 +237,25 @@ def require(verified: Verified, now: int) -> None:
                 subject=verified.subject,
                 hint="Compare the clocks here and where it was published, then publish it again.",
             )
+
+
+def tested(verified: Verified, attestations: Iterable[Signed[Attestation]]) -> None:
+    """Part of step 6 where a load test is asked for: the newest word of some tester is that it passed.
+
+    Raises:
+        Refused: `not-tested`.
+    """
+    rule = verified.authorised.resolved.rule
+    found = tuple(attestations)
+    if not rule.require.load_test or attestation.passed(found) is not None:
+        return
+    raise Refused(
+        f"{verified.subject} has passed no load test that counts, and {rule.name} asks for one"
+        f"{attestation.failures(found)}.",
+        code="not-tested",
+        subject=verified.subject,
+        hint=f"Whoever may test it runs: mvault load-test {verified.subject}",
+    )
 
 
 def check_stored(rule: EnvironmentRule, path: str, format: str, subject: str) -> None:
@@ -312,7 +325,7 @@ def seal(
                 code="size-mismatch",
                 subject=subject,
             )
-        if entry.size > allowance.max_bytes and verified.authorised.action == "load":
+        if entry.size > allowance.max_bytes and verified.authorised.action in IN_MEMORY:
             raise Malformed(
                 f"{subject}: {entry.path} has {entry.size:,} bytes; the limit is {allowance.max_bytes:,}.",
                 code="too-large",

@@ -14,6 +14,9 @@ ROOTS: Final = "trust/root/"
 POLICIES: Final = "trust/policy/"
 HEADS: Final = "trust/heads/"
 MODELS: Final = "models/"
+HOLDS: Final = "holds/"
+LEFTOVERS: Final = "leftovers/"
+BACKUPS: Final = "backups/"
 COMPARTMENT: Final = "all"
 RECOVERY: Final = Principal("recovery")
 MARK: Final = "@"
@@ -126,9 +129,14 @@ def sealed(model: Model, number: Version) -> str:
     return f"{version(model, number)}sealed/"
 
 
+def files(model: Model, number: Version) -> str:
+    """Name the folder of a version's payloads."""
+    return f"{version(model, number)}files/"
+
+
 def payload(model: Model, number: Version, file_id: str) -> str:
     """Name a payload; its unit digests lie beside it with `.units` appended."""
-    return f"{version(model, number)}files/{file_id}"
+    return f"{files(model, number)}{file_id}"
 
 
 def units(payload_name: str) -> str:
@@ -184,6 +192,31 @@ def adoption(model: Model, number: Version, content: Digest) -> str:
     return f"{adoptions(model, number)}{content}.json"
 
 
+def attestations(model: Model, number: Version) -> str:
+    """Name the folder of what testers attested of a version."""
+    return f"{version(model, number)}attestations/"
+
+
+def attestation(model: Model, number: Version, content: Digest) -> str:
+    """Name one attestation after the SHA-256 of its envelope, as an approval is."""
+    return f"{attestations(model, number)}{content}.json"
+
+
+def requirements(model: Model, number: Version, content: Digest) -> str:
+    """Name the pinned requirements of a load test after their own SHA-256."""
+    return f"{version(model, number)}requirements/{content}.txt"
+
+
+def labels(model: Model, number: Version) -> str:
+    """Name the folder of a version's tags and notes."""
+    return f"{version(model, number)}labels/"
+
+
+def label(model: Model, number: Version, content: Digest) -> str:
+    """Name one label after the SHA-256 of its envelope, as an approval is."""
+    return f"{labels(model, number)}{content}.json"
+
+
 def slots(environment: Environment) -> str:
     """Name the folder of an environment's slots."""
     return f"channels/{environment}/"
@@ -192,3 +225,38 @@ def slots(environment: Environment) -> str:
 def channel(environment: Environment, slot: Slot, model: Model) -> str:
     """Name the folder of a channel's records."""
     return f"channels/{environment}/{slot}/{model}/{MARK}/"
+
+
+def backup(name: Slot) -> str:
+    """Name the folder of a backup's receipts."""
+    return f"{BACKUPS}{name}/"
+
+
+def backup_list(name: Slot, content: Digest) -> str:
+    """Name the list of versions that a receipt is about, after its SHA-256."""
+    return f"{backup(name)}versions/{content}"
+
+
+def archives(model: Model, number: Version) -> str:
+    """Name the folder of a version's archive records, which are numbered."""
+    return f"{version(model, number)}archive/"
+
+
+def removals(model: Model, number: Version) -> str:
+    """Name the folder of a version's removals, which are numbered."""
+    return f"{version(model, number)}removals/"
+
+
+def hold(content: Digest) -> str:
+    """Name one hold, or one release of a hold, after the SHA-256 of its envelope, as an approval is."""
+    return f"{HOLDS}{content}.json"
+
+
+def leftovers(content: Digest) -> str:
+    """Name one notice of leftovers after the SHA-256 of its envelope."""
+    return f"{LEFTOVERS}{content}.json"
+
+
+def is_hold(name: str) -> bool:
+    """Tell whether a name in the folder of holds, or of notices of leftovers, has the form of one."""
+    return _APPROVAL.match(name) is not None

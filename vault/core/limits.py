@@ -35,6 +35,10 @@ FILE_BYTES: Final = 1 << 50
 METADATA_BYTES: Final = 64 * MIB
 PUBLISHERS: Final = 32
 PARENTS: Final = 64
+LINEAGE: Final = 10_000  # versions in one graph of them
+LABELS: Final = 1_000  # of one version; no more are written
+LABEL_TAGS: Final = 64  # in one of them
+LABEL_BYTES: Final = 128 * KIB
 LOAD_BYTES: Final = 64 * GIB  # the operator's default for one loaded file; may be set lower
 
 # Numbered records: how far a writer may skip over squatted names, and how many names a reader looks at.
@@ -145,6 +149,17 @@ INSPECT_FOLDERS: Final = 64  # folders inside each other
 TAR_ENTRIES: Final = 20_000
 TAR_EXTENSION_BYTES: Final = 64 * KIB  # a long name, or the records of a pax header
 
+# Models that lie elsewhere and are taken over: their paths, what is listed, and what describes them.
+ADOPT_PATH_CHARS: Final = 1_024  # the longest key of S3
+ADOPT_STARS: Final = 4  # in a pattern of paths
+ADOPT_ENTRIES: Final = 200_000  # files below a folder, or objects below a prefix
+ADOPT_PACKAGE_FILES: Final = 1_000  # of one version
+ADOPT_FILE_BYTES: Final = 16 * GIB
+ADOPT_JOURNAL_BYTES: Final = 256 * MIB
+MLMODEL_BYTES: Final = 1 * MIB
+MLMODEL_NODES: Final = 20_000
+MLFLOW_VERSIONS: Final = 100_000  # of all registered models
+
 # Gradient-boosting files: what LightGBM's and XGBoost's own readers are given.
 TREE_DEPTH: Final = 1_024  # both walk some paths of a tree by recursion
 BOOSTER_FEATURES: Final = 1 << 20  # each thread that predicts holds so many numbers for 64 rows
@@ -200,3 +215,53 @@ OMS_TRUSTED_BYTES: Final = 1 * MIB
 OMS_PATTERNS: Final = 100
 OMS_TRIALS: Final = 10_000  # of a signature with a key; ECDSA over P-521 takes 0.6 ms
 OMS_CACHE_BYTES: Final = 32 * MIB
+
+# Backups: receipts, the lists of versions beside them, and reports of drills.
+BACKUP_LIST_BYTES: Final = 64 * MIB  # about 600,000 versions
+BACKUP_RECEIPT_BYTES: Final = 64 * KIB  # 64 signatures and a small document
+BACKUP_NAMES: Final = 1_000  # of backups, which are looked at for receipts
+
+# The registry index, and what is asked of it.
+SEARCH_CHARS: Final = 2_000
+SEARCH_DEPTH: Final = 32
+SEARCH_CONDITIONS: Final = 64
+SEARCH_VALUE_CHARS: Final = 200
+SEARCH_WORDS: Final = 16  # of one phrase
+SEARCH_RESULTS: Final = 1_000
+INDEX_TEXT_CHARS: Final = 200  # of a name, a value or a tag in the index: longer ones are not in it
+INDEX_NAMES: Final = 4_096  # metrics, parameters, features or libraries of one version in the index
+INDEX_WORDS: Final = 512  # different words of one half of a version
+INDEX_WORD_CHARS: Final = 40
+INDEX_NOTE_CHARS: Final = 4_000
+COMPARED: Final = 16  # versions beside each other
+
+# Lock files, and the choice between slots.
+LOCK_BYTES: Final = 64 * MIB
+LOCKED: Final = 100_000  # channels of one lock file
+CHOICES: Final = 64  # slots
+CHOICE_KEY_BYTES: Final = 4 * KIB
+CHOICE_KEY_DIGITS: Final = 100
+
+# Retention: removals and holds.
+REASON_CHARS: Final = 500  # why something is held or removed
+REMOVAL_BYTES: Final = 64 * KIB  # 64 signatures and a small document; of a hold too
+RETENTION_RULES: Final = 1_000  # patterns in one file of rules
+RETENTION_TAGS: Final = 100  # lists of tags in one rule
+LEFTOVER_NAMES: Final = 10_000  # in one notice
+
+# Load tests: requirements, what a tester signs of a test, and what its confined process may answer.
+REQUIREMENTS: Final = 1_000  # distributions
+REQUIREMENT_HASHES: Final = 500  # archives of one version of a distribution: one a platform
+REQUIREMENTS_BYTES: Final = 4 * MIB
+ATTESTATION_BYTES: Final = 256 * KIB
+LOAD_TEST_ANSWER_BYTES: Final = 1 * GIB
+INSTALLER_BYTES: Final = 64 * MIB  # of a resolver's report
+
+# Many models at once: tables of what to push, and lists of references.
+TABLE_BYTES: Final = 64 * MIB
+TABLE_ROWS: Final = 100_000
+TABLE_COLUMNS: Final = 1_000
+TABLE_LINE_CHARS: Final = 1 * MIB
+TABLE_CELL_CHARS: Final = 64 * KIB
+BULK_ITEMS: Final = 100_000
+BULK_JOURNAL_BYTES: Final = 256 * MIB

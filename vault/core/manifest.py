@@ -119,7 +119,7 @@ def encode(manifest: Manifest) -> bytes:
     """Write the payload of a manifest; `parents` stands in it only where there are some."""
     return strict_json.encode(
         {
-            **({"parents": [_parent_value(entry) for entry in manifest.parents]} if manifest.parents else {}),
+            **_parents_value(manifest.parents),
             "created": manifest.created,
             "files": [
                 {
@@ -192,12 +192,19 @@ def parse(payload: bytes, subject: str) -> Manifest:
     return manifest
 
 
-def _parent_value(parent: Parent) -> dict[str, JSONValue]:
+def _parents_value(parents: tuple[Parent, ...]) -> dict[str, JSONValue]:
+    if not parents:
+        return {}
     return {
-        "manifest": parent.manifest,
-        "model": parent.model,
-        "relation": parent.relation,
-        "version": parent.version,
+        "parents": [
+            {
+                "manifest": entry.manifest,
+                "model": entry.model,
+                "relation": entry.relation,
+                "version": entry.version,
+            }
+            for entry in parents
+        ]
     }
 
 

@@ -116,11 +116,6 @@ class Requirements:
         fresh = None if self.fresh == "warn" else self.fresh
         return replace(self, fresh=fresh, audit=False) == NO_REQUIREMENTS
 
-    @property
-    def unsupported(self) -> tuple[str, ...]:
-        """Name what is asked for that this release cannot check, so that it refuses every load there."""
-        return ("load_test",) if self.load_test else ()
-
 
 NO_REQUIREMENTS: Final = Requirements(None, False, None, False, False, None, None)
 
@@ -365,6 +360,16 @@ def may_publish_somewhere(policy: Ruled, who: Principal, model: Model) -> bool:
 def may_adopt_somewhere(policy: Ruled, who: Principal, model: Model) -> bool:
     """Tell whether `who` may adopt `model` in any environment."""
     return any(decide(policy, who, "adopt", model, name).allowed for name in policy.environments)
+
+
+def may_tag_somewhere(policy: Ruled, who: Principal, model: Model) -> bool:
+    """Tell whether `who` may tag and note versions of `model`, in any environment."""
+    return any(decide(policy, who, "tag", model, name).allowed for name in policy.environments)
+
+
+def may_test_somewhere(policy: Ruled, who: Principal, model: Model) -> bool:
+    """Tell whether `who` may sign what came of a load test of `model`, in any environment."""
+    return any(decide(policy, who, "test", model, name).allowed for name in policy.environments)
 
 
 def persons_behind(policy: Ruled, who: Principal) -> frozenset[Principal]:

@@ -273,7 +273,7 @@ def demands(view: View, environment: Environment) -> Iterator[Demand]:
             shown = "true" if present is True else str(present)
             if present == "unwitnessed":
                 shown += f", {ADVISORY} against who may write to the log"
-            strength = CRYPTOGRAPHIC if key in ("log", "witnesses") else LOADER
+            strength = CRYPTOGRAPHIC if key in ("load_test", "log", "witnesses") else LOADER
             yield Demand(f"{key}: {shown}", strength, line(key))
 
 

@@ -190,11 +190,10 @@ def _environments(view: View, reached: Reach) -> Iterator[Finding]:
         name = rule.name
         line = view.line("environment", name)
         yield from _formats(view, name, rule.formats)
-        for key in rule.require.unsupported:
-            message = f"it requires {key}, which this release cannot check: it refuses every load there"
-            yield Finding(
-                WARNING, "requirement-unsupported", name, message, view.line("environment", name, key)
-            )
+        tested = any(access.action == "test" for models in reached.values() for access in models)
+        if rule.require.load_test and not tested:
+            message = "it requires a load test, and nobody may `test`: nothing can be loaded there"
+            yield Finding(WARNING, "no-tester", name, message, view.line("environment", name, "load_test"))
         yield from _log(view, rule)
         doing = {
             access.action for models in reached.values() for access in models if access.environment == name

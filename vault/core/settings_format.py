@@ -49,6 +49,7 @@ class UserFile:
     audit: str | None
     cache: str | None
     cache_bytes: int | None
+    index: str | None
     allow: Allowance | None
     passphrase_file: str | None
     passphrase_command: tuple[str, ...] | None
@@ -106,6 +107,7 @@ def parse_user(data: bytes, subject: str) -> UserFile:
         audit=table.text("audit"),
         cache=table.text("cache"),
         cache_bytes=table.integer("cache_bytes", 1, limits.FILE_BYTES),
+        index=table.text("index"),
         allow=allow,
         passphrase_file=passphrase_file,
         passphrase_command=passphrase_command,

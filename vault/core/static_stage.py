@@ -183,9 +183,11 @@ def check_libraries(
     """
     different = library_differences(format, saved, here)
     if different and (strict or format in formats.PICKLE_BASED):
+        older = [entry.partition(",")[0] for entry in different]
+        install = older[0].rpartition(" ")[2] if len(older) == 1 else ", ".join(older)
         raise FormatRefused(
-            f"{subject} was saved with {'; '.join(different)}.",
+            f"Saved with {'; '.join(different)}.",
             code="libraries-differ",
             subject=subject,
-            hint="Install those versions, or publish the model again with the ones that are here.",
+            hint=f"Install {install}, or test: mvault load-test {subject.partition(' ')[0]} --against here",
         )

@@ -125,8 +125,16 @@ def load_array(admitted: "Admitted") -> Any:
         FormatRefused: an array of objects, or one that is not as long as its header says.
         TypeError: `admitted` does not come from the admission.
     """
-    view = _checked(admitted).data
-    return _array(view, npy.parse_header(view, size=len(view), subject=admitted.subject), admitted.subject)
+    return restore_array(_checked(admitted).data, subject=admitted.subject)
+
+
+def restore_array(data: memoryview, *, subject: str) -> Any:
+    """Read a `.npy` file from verified bytes.
+
+    Raises:
+        FormatRefused: an array of objects, or one that is not as long as its header says.
+    """
+    return _array(data, npy.parse_header(data, size=len(data), subject=subject), subject)
 
 
 def restore_arrays(data: bytes | memoryview, *, subject: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ ROWS = 1_000
 WEAK_BELOW = 100
 _SEED = 20_240_229
 # A float32 form differs from a float64 model by rounding; what is larger is a difference.
-_RELATIVE = 1e-4
-_OF_SPREAD = 1e-5
+RELATIVE = 1e-4
+OF_SPREAD = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,19 @@ def outputs(model: Any, rows: Any) -> dict[str, Any]:
 
 def compare(expected: dict[str, Any], got: dict[str, Any]) -> Parity:
     """Compare two models' outputs row by row: labels exactly, numbers to rounding of 32-bit floats."""
+    different = differing(expected, got)
+    rows = len(different)
+    return Parity(rows, float(different.mean()) if rows else 0.0, rows < WEAK_BELOW)
+
+
+def differing(
+    expected: dict[str, Any], got: dict[str, Any], *, rtol: float = RELATIVE, atol: float | None = None
+) -> Any:
+    """Give, for each row, whether it came out otherwise: an array of booleans.
+
+    Labels are compared exactly. A number may differ by `rtol` of what is expected and by `atol`, or,
+    where that is None, by 1e-5 of the spread of all that is expected.
+    """
     import numpy as np
 
     rows = max((len(values) for values in expected.values()), default=0)
@@ -88,13 +101,16 @@ def compare(expected: dict[str, Any], got: dict[str, Any]) -> Parity:
         if other is None or other.shape[:1] != values.shape[:1] or other.size != values.size:
             different[:] = True
             continue
-        different |= ~_same(np, values, other.reshape(values.shape)).reshape(rows, -1).all(axis=1)
-    return Parity(rows, float(different.mean()) if rows else 0.0, rows < WEAK_BELOW)
+        same = _same(np, values, other.reshape(values.shape), rtol, atol)
+        different |= ~same.reshape(rows, -1).all(axis=1)
+    return different
 
 
-def _same(np: Any, expected: Any, got: Any) -> Any:
+def _same(np: Any, expected: Any, got: Any, rtol: float, atol: float | None) -> Any:
     if expected.dtype.kind != "f" or got.dtype.kind not in "fiu":
         return expected.astype(str) == got.astype(str)
     finite = expected[np.isfinite(expected)]
     spread = float(finite.max() - finite.min()) if finite.size else 0.0
-    return np.isclose(got, expected, rtol=_RELATIVE, atol=_OF_SPREAD * spread, equal_nan=True)
+    return np.isclose(
+        got, expected, rtol=rtol, atol=OF_SPREAD * spread if atol is None else atol, equal_nan=True
+    )

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 from vault.core.names import Environment
 from vault.errors import Conflict, NotFound, Unavailable
-from vault.ports import Sink, Source, Stat, Store
+from vault.ports import ListsSizes, Sink, Source, Stat, Store
 from vault.storage import answers, apart_copies, apart_trust, naming
 from vault.storage.apart_names import ACCESS, OWN, TRUST, VERSION, Place, is_settled, names_policy, place_of
 
@@ -127,6 +127,20 @@ class ApartStore:
         """
         naming.check_prefix(prefix)
         return _once(heapq.merge(*(self._names(store, prefix, after) for store in self._candidates(prefix))))
+
+    def list_sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield the names that start with `prefix`, in code-point order, each with its size in bytes.
+
+        Raises:
+            Unavailable: a store failed, at any point of the iteration.
+        """
+        naming.check_prefix(prefix)
+        sized = (self._sized(store, prefix) for store in self._candidates(prefix))
+        last = ""
+        for name, size in heapq.merge(*sized, key=lambda entry: entry[0]):
+            if name != last:
+                yield name, size
+            last = name
 
     def list_folders(self, prefix: str) -> Iterator[str]:
         """Yield the next path part of the names under `prefix`, folders with a `/` at the end.
@@ -247,6 +261,14 @@ class ApartStore:
         for name in store.list(prefix, after=after):
             if store in self._readers(place_of(name)):
                 yield name
+
+    def _sized(self, store: Store, prefix: str) -> Iterator[tuple[str, int]]:
+        if not isinstance(store, ListsSizes):
+            yield from ((name, store.stat(name).size) for name in self._names(store, prefix, ""))
+            return
+        for name, size in store.list_sizes(prefix):
+            if store in self._readers(place_of(name)):
+                yield name, size
 
     def _parts(self, store: Store, prefix: str) -> Iterator[str]:
         for part in store.list_folders(prefix):

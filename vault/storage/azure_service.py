@@ -4,8 +4,8 @@ The REST API: https://learn.microsoft.com/rest/api/storageservices/blob-service-
 """
 
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
 
 from azure.core import MatchConditions
 
@@ -15,6 +15,8 @@ from vault.storage import answers, azure_upload, capped_http
 from vault.storage.azure_address import AzureAddress
 from vault.storage.azure_session import IN_ONE_REQUEST, MISSING, AzureAnswer, AzureSession
 from vault.storage.object_store import HEAD, Found
+
+_T = TypeVar("_T")
 
 _PAGE: Final = 5_000
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,16})-([0-9]{1,16})/([0-9]{1,16})\Z", re.ASCII)
@@ -144,26 +146,32 @@ class AzureService:
 
     def pages(self, prefix: str, after: str) -> Iterator[list[str]]:
         """List paths from the first of `prefix` on: there is no dependable way to begin elsewhere."""
-        return self._pages(prefix, "list_blob_names", {})
+        return self._pages(prefix, "list_blob_names", {}, _name)
+
+    def sized_pages(self, prefix: str) -> Iterator[list[tuple[str, int]]]:
+        """List paths with their sizes."""
+        return self._pages(prefix, "list_blobs", {}, _sized)
 
     def folder_pages(self, prefix: str) -> Iterator[list[str]]:
         """List what lies directly below a folder."""
-        return self._pages(prefix, "walk_blobs", {"delimiter": "/"})
+        return self._pages(prefix, "walk_blobs", {"delimiter": "/"}, _name)
 
-    def _pages(self, prefix: str, verb: str, options: dict[str, str]) -> Iterator[list[str]]:
+    def _pages(
+        self, prefix: str, verb: str, options: dict[str, str], read: Callable[[Any], _T]
+    ) -> Iterator[list[_T]]:
         def begin() -> Any:
             found = getattr(self._session.container, verb)(
                 name_starts_with=prefix or None, results_per_page=_PAGE, **options
             )
             return iter(found.by_page())
 
-        def request() -> list[str] | None:
+        def request() -> list[_T] | None:
             page = next(pages, None)
             if page is None:
                 return None
             if pages.container != self._address.container:
                 raise capped_http.BadAnswerError("the answer is no listing of this container")
-            return [_text(getattr(item, "name", item)) for item in page]
+            return [read(item) for item in page]
 
         pages = self._session.call("list", prefix, begin)
         while (names := self._session.call("list", prefix, request)) is not None:
@@ -225,6 +233,17 @@ def _announced(filled: capped_http.Filled, offset: int) -> Found:
     if first != offset or last - first + 1 != filled.count or not last < size <= limits.FILE_BYTES:
         raise capped_http.BadAnswerError("the answer has other bytes than it says")
     return Found(size, etag)
+
+
+def _name(item: Any) -> str:
+    return _text(getattr(item, "name", item))
+
+
+def _sized(item: Any) -> tuple[str, int]:
+    size = getattr(item, "size", None)
+    if not isinstance(size, int) or size < 0:
+        raise capped_http.BadAnswerError("a listing has a name without a size")
+    return _name(item), size
 
 
 def _text(value: object) -> str:

@@ -17,7 +17,7 @@ _BY_CONTENT: Final = re.compile(
     r"(?:trust/recipients/([0-9a-f]{64})"
     r"|keys/[^@]+/(?:@/)?[0-9a-f]{16}-([0-9a-f]{32})\.(?:age|json)"
     r"|models/[^@]+/@/[^/@]+/(?:keys/[^/@]+/[0-9a-f]{32}-([0-9a-f]{32})"
-    r"|(?:approvals/[^/@]+|adoptions)/([0-9a-f]{64})\.json))\Z",
+    r"|(?:approvals/[^/@]+|adoptions|attestations)/([0-9a-f]{64})\.json))\Z",
     re.ASCII,
 )
 _VERSIONED: Final = re.compile(

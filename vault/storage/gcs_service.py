@@ -112,21 +112,28 @@ class GcsService:
     def pages(self, prefix: str, after: str) -> Iterator[list[str]]:
         """List paths, from `after` on."""
         for items, _ in self._listing(prefix, startOffset=max(after, prefix)):
-            yield items
+            yield [name for name, _ in items]
+
+    def sized_pages(self, prefix: str) -> Iterator[list[tuple[str, int]]]:
+        """List paths with their sizes."""
+        for items, _ in self._listing(prefix, fields="name,size"):
+            yield [(name, _size(size)) for name, size in items]
 
     def folder_pages(self, prefix: str) -> Iterator[list[str]]:
         """List what lies directly below a folder."""
         for items, folders in self._listing(prefix, delimiter="/"):
-            yield items + folders
+            yield [name for name, _ in items] + folders
 
-    def _listing(self, prefix: str, **options: str) -> Iterator[tuple[list[str], list[str]]]:
+    def _listing(
+        self, prefix: str, *, fields: str = "name", **options: str
+    ) -> Iterator[tuple[list[tuple[str, object]], list[str]]]:
         token = ""
 
-        def request() -> tuple[list[str], list[str], str]:
+        def request() -> tuple[list[tuple[str, object]], list[str], str]:
             asked = {**options, "prefix": prefix, "pageToken": token, "maxResults": str(_PAGE)}
             address = self._session.object_url(
                 f"/storage/v1/b/{self._address.bucket}/o",
-                fields="kind,items(name),prefixes,nextPageToken",
+                fields=f"kind,items({fields}),prefixes,nextPageToken",
                 **{name: value for name, value in asked.items() if value},
             )
             answer = self._session.transport.get(address, timeout=TIMEOUT)
@@ -277,8 +284,8 @@ def _announced(
     return Found(size, generation, checksum=checksum[1] if checksum is not None else None)
 
 
-def _page(found: Any) -> tuple[list[str], list[str], str]:
-    """Read a page of a listing: names, folders, and what the next page is asked for with.
+def _page(found: Any) -> tuple[list[tuple[str, object]], list[str], str]:
+    """Read a page of a listing: names with what is told of sizes, folders, and the key to the next page.
 
     Raises:
         BadAnswerError: it is none.
@@ -289,8 +296,21 @@ def _page(found: Any) -> tuple[list[str], list[str], str]:
     token = found.get("nextPageToken", "")
     if not (isinstance(items, list) and isinstance(folders, list) and isinstance(token, str)):
         raise capped_http.BadAnswerError("the answer is no listing")
-    names = [item.get("name") if isinstance(item, dict) else None for item in items]
-    return [_text(name) for name in names], [_text(folder) for folder in folders], token
+    if not all(isinstance(item, dict) for item in items):
+        raise capped_http.BadAnswerError("a listing has something else than names")
+    sized = [(_text(item.get("name")), item.get("size")) for item in items]
+    return sized, [_text(folder) for folder in folders], token
+
+
+def _size(value: object) -> int:
+    """Read a size, which the JSON interface writes as text.
+
+    Raises:
+        BadAnswerError: it is none.
+    """
+    if not isinstance(value, str) or not re.fullmatch("[0-9]{1,18}", value, re.ASCII):
+        raise capped_http.BadAnswerError("a listing has a name without a size")
+    return int(value)
 
 
 def _text(value: object) -> str:

@@ -6,7 +6,7 @@ at all, whatever is killed or loses power, and of several writers one wins.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -24,6 +24,7 @@ from vault.storage.local_folders import (
     make_root,
     open_at_once,
     open_root,
+    sized_entries,
     step,
     unavailable,
 )
@@ -107,6 +108,12 @@ class LocalStore:
             Unavailable: as `create`; some of the objects may be there.
         """
         return local_bulk.create_all(self._root, objects, self._parts)
+
+    def create_stream(self, batches: Iterable[Mapping[str, bytes]]) -> Iterator[Sequence[str]]:
+        """Do as `create_all` with batch after batch, each while the next is made (`local_stream`)."""
+        from vault.storage import local_stream
+
+        return local_stream.create_stream(self._root, batches, self.create_all)
 
     def _parts(self, name: str) -> tuple[str, ...]:
         """Split a name into path parts, after checking it."""
@@ -280,6 +287,26 @@ class LocalStore:
                     yield name
             elif (name > after or after.startswith(name)) and naming.is_name(name[:-1]):
                 ahead += [name + key for key in reversed(self._entries(name[:-1].split("/")))]
+
+    def list_sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield the names that start with `prefix`, in code-point order, each with its size in bytes.
+
+        Raises:
+            Unavailable: as `list`.
+        """
+        folders, start = naming.check_prefix(prefix)
+        base = "".join(folder + "/" for folder in folders)
+        ahead = [(base + key, size) for key, size in reversed(self._sized(folders)) if key.startswith(start)]
+        while ahead:
+            name, size = ahead.pop()
+            if not name.endswith("/"):
+                if naming.is_name(name):
+                    yield name, size
+            elif naming.is_name(name[:-1]):
+                ahead += [(name + key, more) for key, more in reversed(self._sized(name[:-1].split("/")))]
+
+    def _sized(self, folders: Sequence[str]) -> Sequence[tuple[str, int]]:
+        return sized_entries(self._root, folders, cached=self._cached)
 
     def _entries(self, folders: Sequence[str]) -> Sequence[str]:
         return list_entries(self._root, folders, cached=self._cached)

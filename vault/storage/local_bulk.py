@@ -19,7 +19,7 @@ from typing import Final
 from vault.storage.local_draft import NO_UNNAMED
 from vault.storage.local_folders import DESCRIPTORS, open_at_once, open_root, step, unavailable
 
-_AT_ONCE: Final = 128  # files open at a time, each perhaps with a folder of its own
+_AT_ONCE: Final = 256  # files open at a time, each perhaps with a folder of its own
 _REPORTS_ERRORS: Final = (5, 8)  # the first Linux whose syncfs does
 # No unnamed files; or a folder was removed, as empty, on the way to it: `create` knows what to do.
 _NOT_HERE: Final = {*NO_UNNAMED, errno.ENOENT, errno.ESTALE}

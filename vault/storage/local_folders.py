@@ -241,6 +241,36 @@ def list_entries(root: str, folders: Sequence[str], *, cached: Callable[[], bool
         raise unavailable(error, "list", path) from error
 
 
+def sized_entries(root: str, folders: Sequence[str], *, cached: Callable[[], bool]) -> list[tuple[str, int]]:
+    """Give the entries of a folder as `list_entries` does, each file with its size, folders with 0.
+
+    Raises:
+        Unavailable: as `list_entries`.
+    """
+    path = "/".join(folders)
+
+    def act(anew: bool) -> list[tuple[str, int]]:
+        folder = descend(root, folders, name=path, readable=True, anew=anew)
+        try:
+            found = []
+            for key in _scan(folder, path):
+                with suppress(FileNotFoundError):  # it was removed since
+                    size = (
+                        0 if key.endswith("/") else os.stat(key, dir_fd=folder, follow_symlinks=False).st_size
+                    )
+                    found.append((key, size))
+            return found
+        finally:
+            close(folder)
+
+    try:
+        return look(act, cached=cached)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unavailable(error, "list", path) from error
+
+
 def _scan(folder: int, path: str) -> list[str]:
     """Sort the regular files and the folders, these with a `/` at the end, of an open folder.
 

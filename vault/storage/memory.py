@@ -74,6 +74,13 @@ class MemoryStore:
             names = sorted(name for name in self.objects if name.startswith(prefix) and name > after)
         return iter(names)
 
+    def list_sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield the names that start with `prefix`, in code-point order, each with its size."""
+        naming.check_prefix(prefix)
+        with self._lock:
+            found = {name: len(data) for name, data in self.objects.items() if name.startswith(prefix)}
+        return iter(sorted(found.items()))
+
     def list_folders(self, prefix: str) -> Iterator[str]:
         """Yield the next path part of the names under `prefix`, folders with a `/` at the end."""
         naming.check_folder(prefix)

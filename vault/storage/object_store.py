@@ -111,6 +111,13 @@ class ObjectService(Protocol):
             Unavailable: the service failed.
         """
 
+    def sized_pages(self, prefix: str) -> Iterator[list[tuple[str, int]]]:
+        """Give the paths that begin with `prefix`, in order, each with its size in bytes.
+
+        Raises:
+            Unavailable: the service failed.
+        """
+
     def folder_pages(self, prefix: str) -> Iterator[list[str]]:
         """Give the paths directly below the folder `prefix`, folders with a `/` at their end.
 
@@ -144,6 +151,16 @@ class ObjectStore:
     def location(self) -> str:
         """The URL; no secret can stand in it."""
         return self._location
+
+    @property
+    def service(self) -> ObjectService:
+        """The requests below, for who reads what is no vault (`vault.storage.foreign`)."""
+        return self._service
+
+    @property
+    def prefix(self) -> str:
+        """What the path of every object begins with; empty, or ending in `/`."""
+        return self._prefix
 
     @contextmanager
     def create(self, name: str, *, size: int | None = None) -> Iterator[Sink]:
@@ -282,10 +299,31 @@ class ObjectStore:
         naming.check_prefix(prefix)
         return self._names(prefix, after)
 
+    def list_sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield the names that start with `prefix`, in code-point order, each with its size in bytes.
+
+        Raises:
+            Unavailable: as `list`.
+        """
+        naming.check_prefix(prefix)
+        sizes: dict[str, int] = {}
+
+        def pages() -> Iterator[list[str]]:
+            for page in self._service.sized_pages(self._prefix + prefix):
+                sizes.clear()
+                sizes.update(page)
+                yield [path for path, _ in page]
+
+        return ((name, sizes[self._prefix + name]) for name in self._checked(pages(), prefix, ""))
+
     def _names(self, prefix: str, after: str) -> Iterator[str]:
+        pages = self._service.pages(self._prefix + prefix, self._prefix + after if after else "")
+        return self._checked(pages, prefix, after)
+
+    def _checked(self, pages: "Iterator[builtins.list[str]]", prefix: str, after: str) -> Iterator[str]:
         last = ""
         empty = 0
-        for page in self._service.pages(self._prefix + prefix, self._prefix + after if after else ""):
+        for page in pages:
             empty = 0 if page else empty + 1
             if empty > _EMPTY_PAGES:
                 raise self._disorder("sends empty pages without end")

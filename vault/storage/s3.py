@@ -13,7 +13,7 @@ from typing import Final
 
 from vault.errors import NotFound, Unavailable
 from vault.ports import Stat
-from vault.storage import answers, naming, s3_archive, s3_location, s3_reading
+from vault.storage import answers, naming, s3_archive, s3_location, s3_reading, s3_sweeping
 from vault.storage.s3_archive import ArchiveState
 from vault.storage.s3_client import Client, check_library
 from vault.storage.s3_errors import Failed, unavailable
@@ -117,6 +117,15 @@ class S3Store:
         naming.check_prefix(prefix)
         return self._listing.names(prefix, after)
 
+    def list_sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield the names that start with `prefix`, in code-point order, each with its size in bytes.
+
+        Raises:
+            Unavailable: as `list`.
+        """
+        naming.check_prefix(prefix)
+        return self._listing.sizes(prefix)
+
     def list_folders(self, prefix: str) -> Iterator[str]:
         """Yield the next path part of the names under `prefix`, folders with a `/` at the end.
 
@@ -194,6 +203,25 @@ class S3Store:
             ValueError: `days` or `tier` is not one that S3 knows.
         """
         return s3_archive.request_restore(self._client, name, self._key(name), days=days, tier=tier)
+
+    def set_class(self, name: str, storage_class: str) -> bool:
+        """Put `name` into a storage class, such as DEEP_ARCHIVE or STANDARD; tell whether it was in another.
+
+        In a versioned bucket the version before stays until a lifecycle rule removes it.
+
+        Raises:
+            NotFound: there is no such name.
+            Unavailable: the store failed or refused, or the object must be restored (`storage-archived`).
+        """
+        return s3_archive.set_class(self._client, name, self._key(name), storage_class=storage_class)
+
+    def sweep_leftovers(self, older_than_seconds: int, now: int) -> int:
+        """End multipart uploads that began more than `older_than_seconds` before `now`; return how many.
+
+        Raises:
+            Unavailable: the store failed or refused.
+        """
+        return s3_sweeping.sweep(self._client, self._where.prefix, now - older_than_seconds)
 
     def _key(self, name: str) -> str:
         naming.check_name(name)

@@ -26,6 +26,7 @@ _RIGHTS: Final = {
     "store": "s3:PutObject",
     "delete": "s3:DeleteObject",
     "restore": "s3:RestoreObject",
+    "sweep": "s3:ListBucketMultipartUploads and s3:AbortMultipartUpload",
 }
 _REGION: Final = {
     "PermanentRedirect",

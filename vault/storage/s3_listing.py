@@ -14,7 +14,7 @@ from typing import Any, Final
 from vault.core import limits
 from vault.errors import Unavailable
 from vault.storage import naming
-from vault.storage.s3_client import Client
+from vault.storage.s3_client import WITH_SIZES, Client
 from vault.storage.s3_errors import Failed, distrusted, unavailable
 
 _PAGE: Final = 1_000  # the most that S3 gives
@@ -27,6 +27,7 @@ class _Page:
     """A page of a listing; names are without the vault's own prefix, folders end in `/`."""
 
     names: list[str]
+    sizes: list[object]  # of the names, as the server tells them
     folders: list[str]
     last: bool
 
@@ -57,6 +58,40 @@ class Listing:
             else:
                 return
         yield from self._walk(prefix, after)
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield the names that start with `prefix`, in code-point order, with their sizes in bytes.
+
+        Of a server that lists folder by folder all are fetched, and sorted here.
+
+        Raises:
+            Unavailable: the store failed, refused, or lists in no order; or it orders by folders, and has
+                more than `limits.LISTED_NAMES` there.
+        """
+        if not self._by_folder:
+            for page in self._pages(prefix, sized=True):
+                if self._by_folder:
+                    break
+                yield from self._sized(page)
+            else:
+                return
+        found: dict[str, int] = {}
+        for page in self._pages(prefix, ordered=False, sized=True):
+            found.update(self._sized(page))
+            if len(found) > limits.LISTED_NAMES:
+                raise Unavailable(
+                    f"{prefix or 'The store'} has more than {limits.LISTED_NAMES} names.",
+                    subject=prefix,
+                    hint="Somebody may be flooding it: look at what is there.",
+                )
+        yield from sorted(found.items())
+
+    def _sized(self, page: _Page) -> Iterator[tuple[str, int]]:
+        for name, size in zip(page.names, page.sizes, strict=True):
+            if naming.is_name(name):
+                if not isinstance(size, int) or size < 0:
+                    raise distrusted(name, self._client.bucket, "it lists a name without a size")
+                yield name, size
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield, in order and once each, the next path part of the names under the folder `prefix`.
@@ -143,7 +178,14 @@ class Listing:
         return sorted(name for name in found if name != prefix or not name.endswith("/"))
 
     def _pages(
-        self, prefix: str, *, after: str = "", delimiter: str = "", most: int = 0, ordered: bool = True
+        self,
+        prefix: str,
+        *,
+        after: str = "",
+        delimiter: str = "",
+        most: int = 0,
+        ordered: bool = True,
+        sized: bool = False,
     ) -> Iterator[_Page]:
         """Ask for page after page; every name is one that was asked for, and in order if it must be."""
         asked = {
@@ -153,7 +195,11 @@ class Listing:
         }
         token, previous, empty = "", "", 0
         while True:
-            answer = self._ask({**asked, "ContinuationToken": token}, most or _PAGE)
+            wanted = WITH_SIZES.set(sized)
+            try:
+                answer = self._ask({**asked, "ContinuationToken": token}, most or _PAGE)
+            finally:
+                WITH_SIZES.reset(wanted)
             page = self._parse(answer, prefix)
             if ordered and not self._by_folder:
                 previous = self._check_order(page.names, previous)
@@ -187,6 +233,7 @@ class Listing:
         base = len(self._base)
         return _Page(
             [name[base:] for name in names],
+            [entry.get("Size") for entry in answer.get("Contents", [])],
             [folder[base:] for folder in folders],
             not answer["IsTruncated"],
         )

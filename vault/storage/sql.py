@@ -8,12 +8,11 @@ wins. Reads hold no transaction open: what has a name is never changed.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from vault.core import limits
 from vault.errors import MissingLibrary, Unavailable
 from vault.ports import Stat
-from vault.storage import answers, naming
+from vault.storage import answers, naming, sql_listing
 from vault.storage.sql_address import PostgresAddress, parse
 
 if TYPE_CHECKING:
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
     from vault.storage.sql_database import Database
     from vault.storage.sql_reading import SqlSource
     from vault.storage.sql_writing import SqlSink
-
-_BEHIND_ALL: Final = "\x7f"  # sorts after every character that a name has
-_LAST: Final = "\U0010ffff"  # sorts after every character that there is
-_FIRST: Final = "!"
 
 
 def open_sql(url: str) -> "SqlStore":
@@ -183,21 +178,30 @@ class SqlStore:
             Unavailable: the database failed, or does not give its names in order.
         """
         naming.check_prefix(prefix)
-        return self._pages(prefix, _clamp(after))
+        return self._pages(prefix, sql_listing.clamp(after))
 
     def _pages(self, prefix: str, after: str) -> Iterator[str]:
         while self._has_tables(prefix):
-            given = {"after": after, "low": prefix, "high": _behind(prefix)}
+            given = {"after": after, "low": prefix, "high": sql_listing.behind(prefix)}
             names = self._names("names", prefix, given)
             if not names:
                 return
-            _check_order(prefix, names[0] > after)
+            sql_listing.check_order(prefix, names[0] > after)
             for name in names:
-                _check_order(prefix, name >= after)
+                sql_listing.check_order(prefix, name >= after)
                 if name > after and naming.is_name(name):
                     yield name
                 after = name
-            after = _shortened(after)
+            after = sql_listing.shortened(after)
+
+    def list_sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield the names that start with `prefix`, in code-point order, each with its size in bytes.
+
+        Raises:
+            Unavailable: as `list`, or the database holds no size of an object.
+        """
+        naming.check_prefix(prefix)
+        return sql_listing.sizes(self._database, prefix) if self._has_tables(prefix) else iter(())
 
     def list_folders(self, prefix: str) -> Iterator[str]:
         """Yield the next path part of the names under `prefix`, folders with a `/` at the end.
@@ -211,14 +215,14 @@ class SqlStore:
         return self._folder_pages(prefix)
 
     def _folder_pages(self, prefix: str) -> Iterator[str]:
-        low = prefix + _FIRST
+        low = prefix + sql_listing.FIRST
         while self._has_tables(prefix):
-            given = {"low": low, "high": _behind(prefix), "skip": len(prefix) + 1}
+            given = {"low": low, "high": sql_listing.behind(prefix), "skip": len(prefix) + 1}
             names = self._names("folders", prefix, given)
             for name in names:
-                _check_order(prefix, name >= low)
+                sql_listing.check_order(prefix, name >= low)
                 part, slash, _ = name[len(prefix) :].partition("/")
-                low = f"{prefix}{part}0" if slash else _shortened(name) + _FIRST
+                low = f"{prefix}{part}0" if slash else sql_listing.shortened(name) + sql_listing.FIRST
                 if naming.is_name(prefix + part):
                     yield part + slash
             if not names:
@@ -346,33 +350,6 @@ class SqlStore:
         dialect.after_making()
         if not self._has_tables(name):
             raise Unavailable(f"The tables in {self._location} were removed.", subject=self._location)
-
-
-def _clamp(after: str) -> str:
-    """Give what sorts among names as `after` does, and has only characters that a database takes."""
-    for place, char in enumerate(after[: limits.STORE_NAME_CHARS + 1]):
-        if char > "~":
-            return after[:place] + _BEHIND_ALL
-        if char < _FIRST:
-            return after[:place]
-    return after[: limits.STORE_NAME_CHARS + 1]
-
-
-def _shortened(name: str) -> str:
-    """Give `name`, or for one that is too long to be one a text that sorts after all that begin like it."""
-    return name if len(name) <= limits.STORE_NAME_CHARS else name[: limits.STORE_NAME_CHARS] + _LAST
-
-
-def _behind(prefix: str) -> str:
-    """Give the least text that sorts after everything that starts with `prefix`."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else _BEHIND_ALL
-
-
-def _check_order(prefix: str, holds: bool) -> None:
-    if not holds:
-        from vault.storage import sql_answers
-
-        raise sql_answers.altered(prefix, "names do not come in order")
 
 
 def _shown(found: tuple[object, ...]) -> str:

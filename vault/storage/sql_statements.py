@@ -34,6 +34,7 @@ class Statements:
     owner: TextClause
     range: TextClause
     names: TextClause
+    sizes: TextClause
     folders: TextClause
     put_chunk: TextClause
     same_chunk: TextClause
@@ -146,6 +147,10 @@ _RANGE: Final = """
     ORDER BY c.seq LIMIT :most"""
 _NAMES: Final = """
     SELECT {shown} FROM {prefix}objects o
+    WHERE o.name > :after AND o.name >= :low AND o.name < :high AND {named}
+    ORDER BY o.name LIMIT {page}"""
+_SIZES: Final = """
+    SELECT {shown}, {size} FROM {prefix}objects o
     WHERE o.name > :after AND o.name >= :low AND o.name < :high AND {named}
     ORDER BY o.name LIMIT {page}"""
 # From each name on, the first behind everything in its folder: one look into the index for each.
@@ -265,6 +270,7 @@ def _build(
         ),
         range=clause(_RANGE),
         names=clause(_NAMES),
+        sizes=clause(_SIZES),
         folders=clause(_FOLDERS),
         put_chunk=clause(put_chunk),
         same_chunk=clause(

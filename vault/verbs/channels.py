@@ -135,6 +135,9 @@ class ChannelVerbs:
         """
         from vault.actions import watching
 
+        if "lock" in options:
+            raise TypeError("A watch follows its channel: it takes no lock=.")
+
         return watching.Watch(
             self._session,
             reference_of(reference),

@@ -96,6 +96,24 @@ ELSEWHERE = (
     ),
 )  # fmt: skip
 
+# Words of a heading of the threat model, and a test of what is told there.
+OF_THEIR_OWN = (
+    ("a backup or an archive",
+     "attacks/test_archive_hostile.py::test_another_version_s_payloads_in_the_archive_are_not_taken"),
+    ("`archive` or `delete` every model", "core/test_backup_receipt.py::test_nobody_else_does"),
+    ("`delete` in dev alone",
+     "e2e/test_retention.py::test_who_may_delete_in_dev_alone_removes_nothing_that_prod_has_used"),
+    ("the right to `hold`", "core/test_holds.py::test_a_hold_by_a_revoked_key_is_none_and_is_told"),
+    ("the right to `test`",
+     "e2e/test_load_test_required.py::test_what_lies_in_prod_stops_loading_when_its_tester_is_revoked"),
+    ("registry index",
+     "registry/test_index_attacks.py::test_what_a_hostile_server_says_is_refused_or_is_a_lie"),
+    ("to be adopted",
+     "attacks/test_adoption_hostile.py::test_no_pickle_is_loaded_in_the_process_that_adopts"),
+    ("MLflow client", "e2e/test_mlflow_plugin.py::test_a_file_that_names_a_strangers_vault_leads_nowhere"),
+    ("a lock file", "e2e/test_locks.py::test_a_lock_allows_nothing_that_its_environment_does_not"),
+)  # fmt: skip
+
 
 def test_the_matrix_has_its_size() -> None:
     assert len(ATTACKS) == 123
@@ -114,12 +132,21 @@ def test_every_attacker_of_the_threat_model_is_a_row() -> None:
     section = text.partition("## An adversary with")[2].partition("\n## ")[0]
     headings = re.findall(r"^### (.+)$", section, re.MULTILINE)
     assert len(headings) >= 9
+    headings = [heading for heading in headings if not any(words in heading for words, _ in OF_THEIR_OWN)]
     told = {heading: [row for words, row in HEADINGS if words in heading][:1] for heading in headings}
     assert [heading for heading, row in told.items() if not row] == [], "a heading that no row stands for"
     goals = {row for (row,) in told.values()}
     assert goals >= {None, Row.OUTSIDER, Row.REPLAYER, Row.READER, Row.PUBLISHER, Row.LAPTOP, Row.STRANGER}
     beyond = section.partition("### the machine that loads")[2]
     assert "not defended against" in beyond
+
+
+def test_attackers_without_a_row_are_told_of_and_have_a_test_of_their_own() -> None:
+    text = (ROOT / "docs/threat-model.md").read_text("utf-8")
+    for words, test in OF_THEIR_OWN:
+        assert re.search(rf"^### .*{re.escape(words)}", text, re.MULTILINE), words
+        path, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / "tests" / path).read_text("utf-8"), test
 
 
 def test_every_line_of_what_must_be_refused_has_an_attack() -> None:

@@ -117,7 +117,10 @@ def test_a_promotion_that_fails_at_any_step_leaves_the_old_or_the_new_version(fa
         assert outcome(left, "churn@prod") == SECOND
         assert check(left).whole
     assert count > 30
-    assert (new > 0) == (fault is Fault.AFTER)
+    # The promotion stands where its answer was lost, or where nobody could look whether the version was
+    # deleted meanwhile: who asks again is told that it is done.
+    assert new > 0 or fault is not Fault.AFTER
+    assert new <= (2 if fault is not Fault.AFTER else count)
 
 
 @pytest.mark.parametrize("ref", ["churn@prod", "churn", pytest.param("churn:1", marks=pytest.mark.slow)])

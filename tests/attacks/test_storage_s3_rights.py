@@ -170,14 +170,3 @@ def test_no_example_lets_anybody_delete_or_do_everything(example: Path) -> None:
 
 def test_there_is_an_example_for_every_role() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.json")} >= {*ROLES, "owner", "bucket-policy", "lifecycle"}
-
-
-@pytest.mark.usefixtures("moto_user")
-def test_the_bucket_policy_and_the_lifecycle_rule_are_such_as_s3_takes(moto: MotoServer) -> None:  # noqa: F811
-    bucket, client = moto.new_bucket(), moto.client()
-    wanted = policy("bucket-policy", bucket)
-    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(wanted))
-    assert json.loads(client.get_bucket_policy(Bucket=bucket)["Policy"]) == wanted
-    rules = policy("lifecycle", bucket)
-    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=rules)
-    assert client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"] == rules["Rules"]

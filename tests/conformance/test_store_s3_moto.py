@@ -1,5 +1,6 @@
 """What only AWS does, as moto models it: archive classes, locks, versions, encryption, storage classes."""
 
+import json
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from tests.conformance import worker
 from tests.conformance.creating_suite import get, put
 from tests.conformance.store_suite import StoreSuite
+from tests.house.source_tree import ROOT
 from tests.servers.http_proxy import Exchange, FaultyProxy, forward, proxied
 from tests.servers.moto import MotoServer, moto, moto_user  # noqa: F401
 from vault.core import limits
@@ -271,3 +273,17 @@ def test_a_conflicting_request_at_the_same_time_is_repeated(
     left[0] = 100
     with pytest.raises(Unavailable, match="ConditionalRequestConflict"):
         put(store, "b", b"x")
+
+
+def test_the_bucket_policy_and_the_lifecycle_rule_of_the_examples_are_such_as_s3_takes(
+    moto: MotoServer,  # noqa: F811
+) -> None:
+    bucket, client = moto.new_bucket(), moto.client()
+    policy, rules = (
+        json.loads((ROOT / f"examples/iam/{name}.json").read_text().replace("BUCKET", bucket))
+        for name in ("bucket-policy", "lifecycle")
+    )
+    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    assert json.loads(client.get_bucket_policy(Bucket=bucket)["Policy"]) == policy
+    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=rules)
+    assert client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"] == rules["Rules"]

@@ -1,4 +1,4 @@
-"""Every verb of a vault, as it is run in tests of what is recorded, and the records of it. New verbs are to be added."""
+"""Every verb of a vault, as tests of what is recorded run it, and its records. New verbs are to be added."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -254,7 +254,7 @@ VERBS = {
     "lineage, demanded": Verb(
         lambda vault, built, path: vault.lineage("churn@prod"),
         (("load", PENDING), ("load", ALLOWED)),
-        lambda built: built.amend(asking(audit=True)),
+        lambda built: built.amend(asking("dev", audit=True)),
     ),
     "search": Verb(lambda vault, built, path: vault.search("churn"), ()),
     "search, demanded": Verb(  # what each load of is recorded is not read

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.test_cli_verbs import documented, same_shape
 from vault.demo import attacks, log_attacks, main, tampering, train
 from vault.demo.attacks import Attack
 from vault.demo.log_attacks import LogAttack
@@ -20,6 +21,7 @@ from vault.demo.train import Trained
 def run_as_json(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
     status = main.run(json=True)
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    same_shape(document, documented("mvault demo"))
     return status, document
 
 

@@ -69,6 +69,7 @@ def test_there_is_an_example_for_everybody() -> None:
         "audited.sh",
         "daily.sh",  # test_example_daily.py
         "many_models.py",  # test_example_many.py
+        "recovery.sh",  # test_example_recovery.py
         "release.sh",
         "review.sh",
         "service.py",

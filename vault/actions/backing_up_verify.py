@@ -70,7 +70,7 @@ def examine(there: Session, *, percent: float = 100.0, threads: int = 4, seed: s
     folders = {folder: payloads for folder, payloads in listed.items() if payloads.published}
     begun = sum(1 for payloads in listed.values() if payloads.objects and not payloads.published)
     if begun:
-        told = f"{begun:,} more have files there and no manifest: the backup, or publishing them, was interrupted"
+        told = f"{begun:,} more have files there and no manifest: a backup or publication was interrupted"
         found.findings.append(Finding("note", "versions", told))
     chosen = _chosen(sorted(folders), percent, seed)
 

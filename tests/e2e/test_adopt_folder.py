@@ -174,6 +174,7 @@ def test_every_version_says_which_bytes_it_came_from(done: Done) -> None:
     path = "models/churn/v2/model.joblib"
     original = done.before[path]
     info = metadata(done.built, "churn:2")
+    assert "skops" in info["requirements"]["first"], "so that a load test knows what to install"
     adopted = info["adopted"]
     digest = hashlib.sha256(original[0]).hexdigest()
     assert (adopted["path"], adopted["sha256"], adopted["size"]) == (path, digest, len(original[0]))

@@ -9,6 +9,7 @@ from tests import builders
 from tests.builders import MAIN, PROD, Built, reference, solo
 from tests.core.retention_parts import KEEPERS, removed, signed_hold, signed_removal
 from tests.core.retention_parts import held as hold_of
+from tests.e2e.retaining_parts import AT_ONCE, CHURN, DAY, LAST, files_of, gone, three
 from tests.log_vaults import client
 from vault.actions import (
     approving,
@@ -30,42 +31,13 @@ from vault.core.manifest import Parent
 from vault.core.names import Model, Principal, Version
 from vault.core.policy import Policy
 from vault.core.removal import KEEP
-from vault.core.retention import Duration, Rules
-from vault.core.retention_plan import ModelRules
 from vault.errors import AccessDenied, Conflict, NotFound, Unavailable
 from vault.storage.memory import MemoryStore
 
-DAY = 86_400
-CHURN = Model("churn")
-LAST = retaining.Wanted({"*": ModelRules(Rules(last=1))})
-AT_ONCE = retaining.Wanted({"*": ModelRules(Rules(last=1), grace=Duration())})
-
-
-@pytest.fixture(scope="module")
-def three() -> Built:
-    """Build a vault with churn 1 to 3 in dev, 1 in prod, and people who delete and hold."""
-    built = solo(policy=KEEPERS, seed="retention")
-    for name, role in (("dan", "deleter"), ("dev", "dev-deleter"), ("hal", "holder")):
-        built.add(name, role)
-    for _ in range(3):
-        built.publish()
-    built.promote("churn:1")
-    return built
-
 
 @pytest.fixture
-def built(three: Built) -> Built:
-    return three.fork(forgetful=True)
-
-
-def files_of(built: Built, ref: str) -> list[str]:
-    meant = reference(ref)
-    assert meant.version is not None
-    return [*built.store.list(layout.files(meant.model, meant.version))]
-
-
-def gone(done: retaining.Retained) -> list[str]:
-    return sorted(f"{one.model}:{one.version}" for one in done.removed)
+def built() -> Built:
+    return three()
 
 
 # --- what a removed version is ---

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from tests import builders
-from tests.builders import MAIN, PROD, Built, reference, solo
-from tests.core.retention_parts import KEEPERS
+from tests.builders import MAIN, PROD, Built, reference
+from tests.e2e.retaining_parts import AT_ONCE, CHURN, DAY, LAST, gone, three
 from vault.actions import (
     access_rotate,
     checking,
@@ -21,47 +21,17 @@ from vault.actions import (
 )
 from vault.actions.publish import Contents
 from vault.actions.removing import Step
-from vault.core import layout
 from vault.core.in_force import Channel
 from vault.core.manifest import Parent
 from vault.core.names import Model
 from vault.core.removal import KEEP, RECLAIM
-from vault.core.retention import Duration, Rules
-from vault.core.retention_plan import ModelRules
 from vault.errors import Conflict, NotFound, Refused, Unavailable
 from vault.storage.memory import MemoryStore
 
-DAY = 86_400
-CHURN = Model("churn")
-LAST = retaining.Wanted({"*": ModelRules(Rules(last=1))})
-AT_ONCE = retaining.Wanted({"*": ModelRules(Rules(last=1), grace=Duration())})
-
-
-@pytest.fixture(scope="module")
-def three() -> Built:
-    """Build a vault with churn 1 to 3 in dev, 1 in prod, and people who delete and hold."""
-    built = solo(policy=KEEPERS, seed="retention")
-    for name, role in (("dan", "deleter"), ("dev", "dev-deleter"), ("hal", "holder")):
-        built.add(name, role)
-    for _ in range(3):
-        built.publish()
-    built.promote("churn:1")
-    return built
-
 
 @pytest.fixture
-def built(three: Built) -> Built:
-    return three.fork(forgetful=True)
-
-
-def files_of(built: Built, ref: str) -> list[str]:
-    meant = reference(ref)
-    assert meant.version is not None
-    return [*built.store.list(layout.files(meant.model, meant.version))]
-
-
-def gone(done: retaining.Retained) -> list[str]:
-    return sorted(f"{one.model}:{one.version}" for one in done.removed)
+def built() -> Built:
+    return three()
 
 
 def _child(built: Built, parent: str, who: str = "owner") -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from vault.actions import packing, sample_file, savedmodel_folder
+from vault.actions import needed, packing, sample_file, savedmodel_folder
 from vault.actions.convert_job import MEMORY, SECONDS, Job, Options, no_sandbox
 from vault.actions.convert_messages import Message
 from vault.actions.packing import Found
@@ -181,6 +181,7 @@ def prepare(
     models = {file.format for file in files if file.role == "model"} or {file.format for file in files}
     info = _describe(session, place, candidate, snapshot, found, how)
     info.update(job.described())
+    info["requirements"] = needed.record((file.format, file.pins) for file in files)  # for load tests
     # The libraries of this process wrote what was converted; of the rest nobody knows.
     libraries = _libraries() if job.made else {}
     contents = Contents([*files, *job.sample_files()], info, libraries)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vault
-from vault.actions import bulk_files, push_tables
+from vault.actions import bulk_files, push_tables, sample_file
 from vault.core import limits
 
 CSV = '''model,path,version,metric.auc,param.depth,features,sample,tags,note,public
@@ -228,3 +228,11 @@ def test_what_is_neither_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match="neither a JSON list"):
         bulk_files.names_in(str(path))
+
+
+def test_samples_are_read_without_a_limit_for_the_whole_process(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    (tmp_path / "rows.csv").write_text(f"a,b\n1,{'2' * 70_000}\n")
+    with pytest.raises(ValueError, match="more than 65,536 characters"):
+        sample_file._table(tmp_path / "rows.csv", (tmp_path / "rows.csv").read_bytes())
+    assert csv.field_size_limit() == before

@@ -70,11 +70,12 @@ def _arrays(path: Path, data: bytes) -> Any:
 
 
 def _table(path: Path, data: bytes) -> Any:
-    csv.field_size_limit(_CELL)
     try:
         lines = [line for line in csv.reader(io.StringIO(data.decode("utf-8-sig")), strict=True) if line]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path.name} is no CSV file in UTF-8: {error}.") from None
+    if any(len(cell) > _CELL for line in lines for cell in line):
+        raise ValueError(f"{path.name} has a cell of more than {_CELL:,} characters.")
     if not lines or len(set(lines[0])) != len(lines[0]):
         raise ValueError(f"{path.name} must begin with the names of its columns, each once.")
     if any(len(line) != len(lines[0]) for line in lines):

@@ -141,6 +141,17 @@ class CreatesInStream(Protocol):
         """
 
 
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A store that answers sooner for many small objects when it is told in time that they will be read."""
+
+    def reading_ahead(self, prefix: str, inner: str) -> AbstractContextManager[None]:
+        """Prepare, while the block runs, for reads below `prefix`; it changes no answer.
+
+        `inner` is a regular expression for the folders to be looked into, by their paths from `prefix`.
+        """
+
+
 class ArchiveState(Protocol):
     """Whether an object can be read now, and if not, whether it is on its way back."""
 

@@ -6,6 +6,7 @@ one whose older epochs still open what is not done yet.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,13 +24,14 @@ from vault.actions import (
     key_services,
     keyring,
     logged,
+    objects,
 )
 from vault.actions.access_headers import Done, Place, Rewrapped
 from vault.actions.access_sync import Synced
 from vault.actions.applying import Standing
 from vault.actions.draft_files import Draft
 from vault.actions.session import Session, Trust
-from vault.core import limits
+from vault.core import layout, limits
 from vault.core.names import Digest, Environment
 from vault.core.policy import EnvironmentRule, Epoch
 from vault.core.policy import Recipient as RecipientId
@@ -115,12 +117,21 @@ def rotate(
         Refused, Unavailable: what was done stays, and `resume` goes on from there.
     """
     with auditing.acting(session, "access", f"rotation of {environment}", environment):
-        return _rotate(session, environment, deep, resume, dry_run, (draft, folder), threads, planned)
+        base = drafting.base_of(session)
+        rule = access_plan.rule_of(base.policy, environment)
+        with _reading_ahead(session, rule) if not (deep or dry_run) else nullcontext():
+            return _rotate(session, base, rule, deep, resume, dry_run, (draft, folder), threads, planned)
+
+
+def _reading_ahead(session: Session, rule: EnvironmentRule) -> AbstractContextManager[None]:
+    inner = layout.inner_folders(rule.name, (epoch.number for epoch in rule.epochs))
+    return objects.reading_ahead(session.store, layout.MODELS, inner)
 
 
 def _rotate(
     session: Session,
-    environment: Environment,
+    base: Trust,
+    rule: EnvironmentRule,
     deep: bool,
     resume: bool,
     dry_run: bool,
@@ -128,8 +139,6 @@ def _rotate(
     threads: int,
     planned: Callable[[RotationPlan], None] | None,
 ) -> Rotated:
-    base = drafting.base_of(session)
-    rule = access_plan.rule_of(base.policy, environment)
     direct = may_apply_alone(session, base)
     # The policy that it goes on with is in force, so that what is listed now is all that there is to do.
     places = list(access_headers.places(session, rule)) if resume else None
@@ -146,7 +155,7 @@ def _rotate(
     if todo.begins:
         if direct:
             for epoch in rule.epochs[-1:]:
-                keyring.environment_key(session, environment, epoch.number)  # without it nothing can follow
+                keyring.environment_key(session, rule.name, epoch.number)  # without it nothing can follow
             apply(session, begin(session, base, rule))
         elif draft is not None:
             draft_files.check_free(draft)  # before a key is made

@@ -2,12 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Final
 
 from vault.core import envelope, layout, limits
 from vault.errors import Conflict, NotFound, Refused, Unavailable
-from vault.ports import CreatesInStream, CreatesTogether, Store
+from vault.ports import CreatesInStream, CreatesTogether, ReadsAhead, Store
 
 _ATTEMPTS: Final = 32
 
@@ -37,6 +38,15 @@ def create_all(store: Store, objects: Mapping[str, bytes]) -> None:
     left = store.create_all(objects) if isinstance(store, CreatesTogether) else objects
     for name in left:
         create(store, name, objects[name])
+
+
+def reading_ahead(store: Store, prefix: str, inner: str) -> AbstractContextManager[None]:
+    """Prepare for reads below `prefix` while the block runs, where the store can; `inner` as `ReadsAhead`.
+
+    Raises:
+        Unavailable: the store failed.
+    """
+    return store.reading_ahead(prefix, inner) if isinstance(store, ReadsAhead) else nullcontext()
 
 
 def create_stream(store: Store, batches: Iterable[Mapping[str, bytes]]) -> Iterator[None]:

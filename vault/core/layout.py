@@ -1,6 +1,7 @@
 """Where each object lies: the names of docs/format.md, "Layout", and nothing else."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from vault.core import limits
@@ -152,6 +153,12 @@ def version_keys(model: Model, number: Version) -> str:
 def header_folder(model: Model, number: Version, environment: Environment, epoch: int) -> str:
     """Name the folder of a version's age headers for one environment and epoch."""
     return f"{version_keys(model, number)}{environment}-{epoch}/"
+
+
+def inner_folders(environment: Environment, epochs: Iterable[int]) -> str:
+    """Give a regular expression for the folders, from `MODELS`, of what wraps an environment's file keys."""
+    keys = "|".join(re.escape(f"{environment}-{epoch}") for epoch in epochs)
+    return rf"(?!.*/{MARK}/).*|.*/{MARK}/[^/]+(?:/sealed|/keys(?:/(?:{keys}))?)?"
 
 
 def header(

@@ -115,6 +115,22 @@ class LocalStore:
 
         return local_stream.create_stream(self._root, batches, self.create_all)
 
+    @contextmanager
+    def reading_ahead(self, prefix: str, inner: str) -> Iterator[None]:
+        """Have small files below `prefix` read by a process while the block runs, if they are many.
+
+        Raises:
+            Unavailable: the folder cannot be read, or holds more than `limits.LISTED_NAMES` entries.
+        """
+        from vault.storage import local_warm
+
+        folders = naming.check_folder(prefix)
+        if len(self._entries(folders)) < local_warm.FEW:
+            yield
+            return
+        with local_warm.reading_ahead("/".join([self._root, *folders]), inner):
+            yield
+
     def _parts(self, name: str) -> tuple[str, ...]:
         """Split a name into path parts, after checking it."""
         return naming.check_name(name)

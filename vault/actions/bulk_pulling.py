@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from vault.actions import bulk_channels, bulk_journal, pulling, resolving
 from vault.actions.bulk_channels import Many
-from vault.actions.bulk_journal import BulkJournal
 from vault.actions.bulk_references import Item
 from vault.actions.bulk_results import ALREADY, DONE, Batch, Done
+from vault.actions.journal import Journal
 from vault.actions.session import Session
 from vault.core.names import Reference
 from vault.errors import Conflict, NotFound, Unavailable
@@ -36,7 +36,7 @@ def pull_all(
     what = {"verb": "pull", "place": str(place), "zip": zipped}
     path = bulk_journal.place(state, session.pin, "pull", f"{place}\n{zipped}")
     with _alone(place):
-        journal = BulkJournal(path, what, now=session.clock())
+        journal = bulk_journal.begin(path, what, now=session.clock())
         whole = False
         try:
 
@@ -50,7 +50,7 @@ def pull_all(
             journal.end(whole=whole)
 
 
-def _pulled(session: Session, journal: BulkJournal, item: Item, place: Path, *, zipped: bool) -> Done[Path]:
+def _pulled(session: Session, journal: Journal, item: Item, place: Path, *, zipped: bool) -> Done[Path]:
     target = place / (f"{item.model}.zip" if zipped else item.model)
     earlier = journal.done.get(item.model)
     if earlier is not None and _is_there(session, item.reference, target, earlier):

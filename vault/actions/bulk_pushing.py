@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from vault.actions import bulk, bulk_journal, bulk_results, provenance, resolving
-from vault.actions.bulk_journal import BulkJournal
 from vault.actions.bulk_results import ALREADY, DONE, WOULD, Batch, Done, Run
+from vault.actions.journal import Journal
 from vault.actions.session import Session
 from vault.core import names
 from vault.core.names import Model, Reference
@@ -78,7 +78,7 @@ def publish_all(
     )
     with bulk_journal.alone(path, f"{many.verb} of {many.run}"):
         what = {"verb": many.verb, "environment": session.environment, "run": many.run}
-        journal = BulkJournal(path, what, now=session.clock())
+        journal = bulk_journal.begin(path, what, now=session.clock())
         whole = False
         try:
             if many.dry_run:
@@ -109,7 +109,7 @@ def _looked(session: Session, item: Publishing) -> Done[Reference]:
     return Done(item.model, item.model, WOULD, None)
 
 
-def _published(session: Session, journal: BulkJournal, item: Publishing) -> Done[Reference]:
+def _published(session: Session, journal: Journal, item: Publishing) -> Done[Reference]:
     token = item.token() if journal.kept else None
     key = "" if token is None else f"{item.model} {token}"
     there = _published_before(session, item.model, journal.done.get(key)) if key else None

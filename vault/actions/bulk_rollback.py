@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from vault.actions import bulk, bulk_journal, bulk_references, bulk_results, check_journal, promote
+from vault.actions import bulk, bulk_journal, bulk_references, bulk_results, promote
 from vault.actions.bulk_channels import Many
-from vault.actions.bulk_journal import BulkJournal
 from vault.actions.bulk_references import Item
 from vault.actions.bulk_results import ALREADY, DONE, WOULD, Batch, Done, Failed, Run
+from vault.actions.journal import Journal, lines
 from vault.actions.promote import Promotion, WayBack
 from vault.actions.session import Session
 from vault.core import names
@@ -91,7 +91,7 @@ class _Rollback:
     def run(self, *, anew: bool) -> Batch[Promotion]:
         """Plan, keep the plan, then go back."""
         self._check_others(anew=anew)
-        journal = BulkJournal(self._path, self._what, now=self._session.clock())
+        journal = bulk_journal.begin(self._path, self._what, now=self._session.clock())
         began = journal.began if _PLANNED in journal.done else None
         whole = False
         try:
@@ -116,7 +116,7 @@ class _Rollback:
             journal.end(whole=whole)
 
     def _plan(
-        self, plan: dict[str, WayBack], journal: BulkJournal
+        self, plan: dict[str, WayBack], journal: Journal
     ) -> tuple[Batch[Promotion], Batch[Promotion] | None]:
         """Plan for who has no plan yet; give those for whom there is none, and the run if it ends here."""
         new = [item for item in self._items if item.model not in plan]
@@ -185,10 +185,10 @@ class _Rollback:
                 if anew:
                     path.unlink(missing_ok=True)
                 continue
-            lines = check_journal.lines(path)
-            head = next(lines, {})
+            kept = lines(path)
+            head = next(kept, {})
             same = [head.get("environment"), head.get("slot")] == [*self._where]
-            told = {line.get("item") for line in lines} if same else set()
+            told = {line.get("item") for line in kept} if same else set()
             if _PLANNED not in told or not told & mine:
                 continue
             if anew:
@@ -209,7 +209,7 @@ class _Rollback:
             )
 
 
-def _read(journal: BulkJournal) -> dict[str, WayBack]:
+def _read(journal: Journal) -> dict[str, WayBack]:
     """Read a plan; what makes no sense is planned anew."""
     plan: dict[str, WayBack] = {}
     for model, found in journal.done.items():

@@ -19,9 +19,9 @@ from vault.actions import (
     removing,
     resolving,
 )
-from vault.actions.check_journal import CheckJournal
 from vault.actions.check_memory import GatheringMemory
 from vault.actions.check_report import Finding, Report
+from vault.actions.journal import Journal
 from vault.actions.reading import Package, judged
 from vault.actions.session import Session
 from vault.core import admission, ciphertext_tree, layout, limits, memory_format, names
@@ -64,7 +64,7 @@ def check(
         return report
     what = {"vault": session.pin, "policy": trust.policy_id.digest, "data": data, "as": session.environment}
     kept = check_journal.place(state, session.pin)
-    journal = check_journal.CheckJournal(kept, what, resume=resume, now=session.clock())
+    journal = check_journal.begin(kept, what, resume=resume, now=session.clock())
     report.since = journal.began
     gathered = GatheringMemory(session.memory, session.pin)
     ended = False
@@ -102,7 +102,7 @@ def of_reference(session: Session, reference: Reference, *, data: bool) -> Repor
     return report
 
 
-def _everything(session: Session, report: Report, journal: CheckJournal, *, data: bool) -> None:
+def _everything(session: Session, report: Report, journal: Journal, *, data: bool) -> None:
     for rule in session.trust().policy.environments.values():
         if rule.require.fresh is not None:
             _Checker(session, report, data=data).heads(rule.name)
@@ -134,7 +134,7 @@ def _everything(session: Session, report: Report, journal: CheckJournal, *, data
         report.findings.append(Finding(level, copy.name, copy.reason, copy.code))
 
 
-def _item(report: Report, journal: CheckJournal, name: str, look: Callable[[], Report]) -> Report:
+def _item(report: Report, journal: Journal, name: str, look: Callable[[], Report]) -> Report:
     """Look at one version or channel, unless that was done; what could not be read is looked at again."""
     earlier = journal.done.get(name)
     found = None if earlier is None else check_report.reported(earlier)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vault.cli import converting_options
 from vault.cli.command import verb
 from vault.cli.options import common_of
 from vault.cli.tables import Cell, Column
@@ -62,13 +63,7 @@ _ORDER = ("remains", "adopted", "would-adopt", "same", "already")
     metavar="PATTERN",
     help="Where rows lie to compare predictions on, named as the models are.",
 )
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    metavar="F",
-    help="The fraction of rows that may be predicted otherwise.  [0]",
-)
+@converting_options.tolerance
 @click.option(
     "--rename",
     "renames",
@@ -94,20 +89,8 @@ _ORDER = ("remains", "adopted", "would-adopt", "same", "already")
     metavar="FILE",
     help="Write what became of every file to FILE, as .md or .json.",
 )
-@click.option(
-    "--memory",
-    type=click.IntRange(1, 1024),
-    default=8,
-    metavar="GIB",
-    help="How much memory a confined process may use.  [8]",
-)
-@click.option(
-    "--timeout",
-    type=click.IntRange(1, 86_400),
-    default=300,
-    metavar="SECONDS",
-    help="How long it may take.  [300]",
-)
+@converting_options.memory
+@converting_options.timeout
 @click.option(
     "--threads", type=click.IntRange(1, 16), metavar="N", help="How many are converted at once.  [2]"
 )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vault.cli import converting_options
 from vault.cli.command import verb
 from vault.cli.options import common_of
 from vault.cli.tables import Cell
@@ -45,28 +46,10 @@ _GIB = 1 << 30
     metavar="FILE",
     help="Rows to compare predictions on: .npz, .npy, or .csv with names of columns.",
 )
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    metavar="F",
-    help="The fraction of rows that may be predicted otherwise.  [0]",
-)
+@converting_options.tolerance
 @click.option("--force", is_flag=True, help="Replace the file that is there.")
-@click.option(
-    "--memory",
-    type=click.IntRange(1, 1024),
-    default=8,
-    metavar="GIB",
-    help="How much memory the confined process may use.  [8]",
-)
-@click.option(
-    "--timeout",
-    type=click.IntRange(1, 86_400),
-    default=300,
-    metavar="SECONDS",
-    help="How long it may take.  [300]",
-)
+@converting_options.memory
+@converting_options.timeout
 @click.option(
     "--despite-dangers",
     is_flag=True,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests import builders
 from tests.builders import MAIN, PROD, Built, reference, solo
 from tests.core.retention_parts import KEEPERS, removed, signed_hold, signed_removal
 from tests.core.retention_parts import held as hold_of
+from tests.e2e.audit_parts import audited, entries, move
 from tests.e2e.retaining_parts import AT_ONCE, CHURN, DAY, LAST, files_of, gone, three
 from tests.log_vaults import client
 from vault.actions import (
@@ -364,3 +366,18 @@ def test_a_dry_run_and_a_no_do_nothing(built: Built) -> None:
     assert reclaiming.reclaim(built.session(), dry_run=True).plan.bytes > 0
     assert not reclaiming.reclaim(built.session(), confirm=lambda plan: False).agreed
     assert built.store.objects == before
+
+
+def test_who_may_not_delete_what_they_reclaim_leaves_a_record_of_it_but_not_when_only_looking(
+    built: Built, tmp_path: Path
+) -> None:
+    assert gone(retaining.retain(built.session(), AT_ONCE)) == ["churn:2"]
+    vault = audited(built, tmp_path, "hal")
+    assert vault.reclaim(dry_run=True).plan.blocked
+    move(vault)
+    assert entries(built) == []
+    assert vault.reclaim().plan.blocked
+    move(vault)
+    (record,) = entries(built)
+    assert (record.action, record.decision, record.subject) == ("delete", "deny", "churn:2")
+    assert (record.actor, record.code) == ("hal", "access-denied")

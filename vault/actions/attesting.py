@@ -96,7 +96,7 @@ def testers(resolved: Resolved, model: Model) -> tuple[Principal, ...]:
             member.name
             for member in current.members.values()
             if any(key.key_id in keys for key in member.keys)
-            and policy.may_test_somewhere(current, member.name, model)
+            and policy.may_somewhere(current, member.name, TEST, model)
             and any(
                 policy.decide(current, member.name, "load", model, place).allowed
                 for place in current.environments
@@ -120,7 +120,7 @@ def authorise(session: Session, resolved: Resolved, model: Model) -> None:
             subject=model,
             hint="Ask the vault's owner to add it, or choose another: MVAULT_IDENTITY, --identity.",
         )
-    if not policy.may_test_somewhere(current, member.name, model):
+    if not policy.may_somewhere(current, member.name, TEST, model):
         raise AccessDenied(
             f"{member.name} may not test {model} in any environment, so its word would not count.",
             subject=model,

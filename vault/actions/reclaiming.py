@@ -7,6 +7,7 @@ records and removals stay, so that the number never comes back. A kill between a
 two steps leaves a version that is whole, or one that the next run goes on with.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -89,7 +90,7 @@ def reclaim(
         if not dry_run:
             logged.demand(session, resolved.rule)
         facts = _gather(session, threads)
-        plan = _plan(session, facts, only, allow_all=allow_all)
+        plan = _plan(session, facts, only, allow_all=allow_all, dry_run=dry_run)
         if dry_run or not plan.going:
             return Reclaimed(plan)
         if confirm is not None and not confirm(plan):
@@ -109,7 +110,7 @@ def _gather(session: Session, threads: int | None) -> Facts:
     return replace(facts, situation=replace(facts.situation, covered=covered))
 
 
-def _plan(session: Session, facts: Facts, only: Patterns, *, allow_all: bool) -> ReclaimPlan:
+def _plan(session: Session, facts: Facts, only: Patterns, *, allow_all: bool, dry_run: bool) -> ReclaimPlan:
     now = _now(session)
     due: dict[Digest, str | None] = {}
     blocked: dict[Digest, Blocked] = {}
@@ -127,7 +128,7 @@ def _plan(session: Session, facts: Facts, only: Patterns, *, allow_all: bool) ->
     going, needed = retention_plan.reclaimable(situation, due, allow_all=allow_all)
     for digest, reasons in needed.items():
         blocked[digest] = Blocked(facts.removals[digest].record, reasons)
-    going, denied = _allowed(session, facts, going)
+    going, denied = _allowed(session, facts, going, recorded=not dry_run)
     in_order = retention_plan.in_order(facts.situation.versions)
     told = [blocked[known.manifest] for known in in_order if known.manifest in blocked]
     return ReclaimPlan(tuple(going), (*told, *denied), facts.sizes)
@@ -152,7 +153,9 @@ def _not_yet(record: Removal, now: int) -> str | None:
     return None
 
 
-def _allowed(session: Session, facts: Facts, going: list[Known]) -> tuple[list[Known], list[Blocked]]:
+def _allowed(
+    session: Session, facts: Facts, going: list[Known], *, recorded: bool
+) -> tuple[list[Known], list[Blocked]]:
     """Leave out what this identity, or whoever removed it, may not delete where it was used."""
     resolved = session.resolve(session.environment)
     allowed: list[Known] = []
@@ -161,8 +164,10 @@ def _allowed(session: Session, facts: Facts, going: list[Known]) -> tuple[list[K
         entry = facts.removals[known.manifest]
         places = sorted(Environment(name) for name in known.candidate.environments)
         wrong = [name for name in places if not removal.counts_in(resolved.context, entry, name)]
+        denials = auditing.acting(session, removal.ACTION, known.subject, session.environment)
         try:
-            retaining.demand(session, resolved, known)
+            with denials if recorded else contextlib.nullcontext():
+                retaining.demand(session, resolved, known)
         except VaultError as error:
             denied.append(Blocked(entry.record, (error.message,)))
             continue

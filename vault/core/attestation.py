@@ -10,16 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vault.core import in_force, limits, names, policy, requirements, strict_json
+from vault.core import in_force, limits, names, requirements, strict_json
 from vault.core.fields import Fields, malformed, one_of, time
 from vault.core.in_force import Context, Signed
 from vault.core.manifest import policy_value, read_policy
 from vault.core.names import Digest, Model, Principal, Version
 from vault.core.policy import PolicyId
 from vault.core.trust import Skipped
-from vault.errors import DigestMismatch, Malformed, Refused, UntrustedSigner
+from vault.errors import DigestMismatch, Malformed, Refused
 
 KIND: Final = "attestation"
+ACTION: Final = "test"  # what a signer must be allowed in some environment
 LOAD_TEST: Final = "load-test"
 # Why a test did not pass: the model did not load or predict, predicted otherwise, or its process
 # was stopped or gave no answer that can be read.
@@ -184,30 +185,13 @@ def judge(
     try:
         signed = in_force.attribute(context, data, KIND, subject)
         record = parse(signed.envelope.payload, subject)
-        if (record.vault, record.model, record.version, record.manifest) != (
-            context.vault,
-            model,
-            version,
-            manifest,
-        ):
-            raise DigestMismatch(
-                f"{subject} is genuine but belongs elsewhere: it is of {record.model}:{record.version}.",
-                code="misplaced",
-                subject=subject,
-            )
-        signers = [
-            holder.name
-            for holder in signed.holders
-            if policy.may_test_somewhere(context.policy, holder.name, model)
-        ]
-        if not signers:
-            raise UntrustedSigner(
-                f"{subject} is signed, but no signer of it may test {model}.", subject=subject
-            )
+        named = (record.vault, record.model, record.version, record.manifest)
+        in_force.check_about(named, (context.vault, model, version, manifest), subject)
+        signers = in_force.signers_somewhere(context, signed, ACTION, model, subject)
     except Refused as refusal:
         return Skipped(subject, refusal.message, refusal.code)
     in_force.check_policy(context, record.policy, subject)
-    return Signed(record, signed.envelope.digest, tuple(signers))
+    return Signed(record, signed.envelope.digest, signers)
 
 
 def words(attestations: Iterable[Signed[Attestation]]) -> dict[Principal, Signed[Attestation]]:

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vault.core import limits, names, policy, strict_json
+from vault.core import limits, names, strict_json
 from vault.core.fields import Fields, malformed, plain, time
-from vault.core.in_force import Context, Signed, attribute, check_policy
+from vault.core.in_force import Context, Signed, attribute, check_about, check_policy, signers_somewhere
 from vault.core.manifest import policy_value, read_policy
 from vault.core.names import Digest, Model, Principal, Version
 from vault.core.policy import PolicyId
 from vault.core.trust import Skipped
-from vault.errors import DigestMismatch, Malformed, Refused, UntrustedSigner
+from vault.errors import Malformed, Refused
 
 KIND: Final = "label"
+ACTION: Final = "tag"  # what a signer must be allowed in some environment
 _TAG: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:+-]{0,62}[A-Za-z0-9])?\Z", re.ASCII)
 
 
@@ -162,30 +163,13 @@ def judge(
     try:
         signed = attribute(context, data, KIND, subject)
         record = parse(signed.envelope.payload, subject)
-        if (record.vault, record.model, record.version, record.manifest) != (
-            context.vault,
-            model,
-            version,
-            manifest,
-        ):
-            raise DigestMismatch(
-                f"{subject} is genuine but belongs elsewhere: it is about {record.model}:{record.version}.",
-                code="misplaced",
-                subject=subject,
-            )
-        signers = [
-            holder.name
-            for holder in signed.holders
-            if policy.may_tag_somewhere(context.policy, holder.name, model)
-        ]
-        if not signers:
-            raise UntrustedSigner(
-                f"{subject} is signed, but no signer of it may tag {model}.", subject=subject
-            )
+        named = (record.vault, record.model, record.version, record.manifest)
+        check_about(named, (context.vault, model, version, manifest), subject)
+        signers = signers_somewhere(context, signed, ACTION, model, subject)
     except Refused as refusal:
         return Skipped(subject, refusal.message, refusal.code)
     check_policy(context, record.policy, subject)
-    return Signed(record, signed.envelope.digest, tuple(signers))
+    return Signed(record, signed.envelope.digest, signers)
 
 
 def come_to(labels: Iterable[Signed[Label]]) -> Labels:

@@ -157,7 +157,6 @@ ADOPT_PACKAGE_FILES: Final = 1_000  # of one version
 ADOPT_FILE_BYTES: Final = 16 * GIB
 ADOPT_JOURNAL_BYTES: Final = 256 * MIB
 MLMODEL_BYTES: Final = 1 * MIB
-MLMODEL_NODES: Final = 20_000
 MLFLOW_VERSIONS: Final = 100_000  # of all registered models
 
 # Gradient-boosting files: what LightGBM's and XGBoost's own readers are given.

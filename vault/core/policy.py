@@ -362,14 +362,9 @@ def may_adopt_somewhere(policy: Ruled, who: Principal, model: Model) -> bool:
     return any(decide(policy, who, "adopt", model, name).allowed for name in policy.environments)
 
 
-def may_tag_somewhere(policy: Ruled, who: Principal, model: Model) -> bool:
-    """Tell whether `who` may tag and note versions of `model`, in any environment."""
-    return any(decide(policy, who, "tag", model, name).allowed for name in policy.environments)
-
-
-def may_test_somewhere(policy: Ruled, who: Principal, model: Model) -> bool:
-    """Tell whether `who` may sign what came of a load test of `model`, in any environment."""
-    return any(decide(policy, who, "test", model, name).allowed for name in policy.environments)
+def may_somewhere(policy: Ruled, who: Principal, action: str, model: Model) -> bool:
+    """Tell whether `who` may do `action` with versions of `model`, in any environment."""
+    return any(decide(policy, who, action, model, name).allowed for name in policy.environments)
 
 
 def persons_behind(policy: Ruled, who: Principal) -> frozenset[Principal]:

@@ -1,5 +1,7 @@
 """Where objects lie: names that no two things share, and numbers with one spelling."""
 
+import re
+
 import pytest
 
 from vault.core import layout, limits, names
@@ -122,3 +124,14 @@ def test_holds_and_notices_of_leftovers_are_named_after_their_content() -> None:
     assert layout.is_hold(layout.leftovers(DIGEST).removeprefix(layout.LEFTOVERS))
     for other in (DIGEST, f"{DIGEST}.txt", f"{DIGEST[:63]}.json", "000001.json"):
         assert not layout.is_hold(other)
+
+
+def test_the_folders_of_wrapped_file_keys_are_those_of_one_environment_and_its_epochs() -> None:
+    inner = re.compile(layout.inner_folders(names.environment("prod"), [1, 12]))
+    version = layout.version(names.model("team/stock"), names.version("1")).removeprefix(layout.MODELS)[:-1]
+    for path in ("team", "team/stock", "team/stock/@", version):
+        assert inner.fullmatch(path)
+    for path in ("sealed", "keys", "keys/prod-1", "keys/prod-12"):
+        assert inner.fullmatch(f"{version}/{path}")
+    for path in ("files", "keys/prod-2", "keys/dev-1", "keys/prod-1/x", "sealed/x", "labels"):
+        assert not inner.fullmatch(f"{version}/{path}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vault.core import in_force, limits, names, requirements, strict_json
+from vault.core import beside, in_force, limits, names, requirements, strict_json
 from vault.core.fields import Fields, malformed, one_of, time
 from vault.core.in_force import Context, Signed
 from vault.core.manifest import policy_value, read_policy
@@ -186,8 +186,8 @@ def judge(
         signed = in_force.attribute(context, data, KIND, subject)
         record = parse(signed.envelope.payload, subject)
         named = (record.vault, record.model, record.version, record.manifest)
-        in_force.check_about(named, (context.vault, model, version, manifest), subject)
-        signers = in_force.signers_somewhere(context, signed, ACTION, model, subject)
+        beside.check_about(named, (context.vault, model, version, manifest), subject)
+        signers = beside.signers_somewhere(context, signed, ACTION, model, subject)
     except Refused as refusal:
         return Skipped(subject, refusal.message, refusal.code)
     in_force.check_policy(context, record.policy, subject)

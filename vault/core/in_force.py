@@ -19,7 +19,6 @@ from vault.core.trust import Skipped
 from vault.errors import DigestMismatch, Refused, Rollback, UntrustedSigner
 
 T = TypeVar("T")
-About = tuple[Digest, Model, Version, Digest]  # vault, model, version and manifest
 Order = tuple[int, int]  # (era, number): what decides which of two records is the later
 
 
@@ -150,34 +149,6 @@ def _misplaced(subject: str, what: str) -> DigestMismatch:
 
 def _denied(subject: str, what: str) -> UntrustedSigner:
     return UntrustedSigner(f"{subject} is signed, but no signer of it {what}.", subject=subject)
-
-
-def check_about(named: About, meant: About, subject: str) -> None:
-    """See that a record names the version beside which it lies.
-
-    Raises:
-        DigestMismatch: `misplaced`.
-    """
-    if named != meant:
-        raise _misplaced(subject, f"it is about {named[1]}:{named[2]}")
-
-
-def signers_somewhere(
-    context: Context, signed: Attributed, action: str, model: Model, subject: str
-) -> tuple[Principal, ...]:
-    """Give the signers of a record who may do `action` with a model, in any environment.
-
-    Raises:
-        UntrustedSigner: nobody of them may.
-    """
-    found = tuple(
-        holder.name
-        for holder in signed.holders
-        if policy.may_somewhere(context.policy, holder.name, action, model)
-    )
-    if not found:
-        raise _denied(subject, f"may {action} {model}")
-    return found
 
 
 def _allowed(context: Context, signers: Iterable[Member], action: str, where: Channel) -> tuple[Member, ...]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from vault.core import limits, names, strict_json
+from vault.core.beside import check_about, signers_somewhere
 from vault.core.fields import Fields, malformed, plain, time
-from vault.core.in_force import Context, Signed, attribute, check_about, check_policy, signers_somewhere
+from vault.core.in_force import Context, Signed, attribute, check_policy
 from vault.core.manifest import policy_value, read_policy
 from vault.core.names import Digest, Model, Principal, Version
 from vault.core.policy import PolicyId

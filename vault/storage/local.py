@@ -7,7 +7,7 @@ at all, whatever is killed or loses power, and of several writers one wins.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -115,21 +115,11 @@ class LocalStore:
 
         return local_stream.create_stream(self._root, batches, self.create_all)
 
-    @contextmanager
-    def reading_ahead(self, prefix: str, inner: str) -> Iterator[None]:
-        """Have small files below `prefix` read by a process while the block runs, if they are many.
-
-        Raises:
-            Unavailable: the folder cannot be read, or holds more than `limits.LISTED_NAMES` entries.
-        """
+    def reading_ahead(self, prefix: str, inner: str) -> AbstractContextManager[None]:
+        """Have small files below `prefix`, if many, read by a process while the block runs (`local_warm`)."""
         from vault.storage import local_warm
 
-        folders = naming.check_folder(prefix)
-        if len(self._entries(folders)) < local_warm.FEW:
-            yield
-            return
-        with local_warm.reading_ahead("/".join([self._root, *folders]), inner):
-            yield
+        return local_warm.reading_ahead(self._root, naming.check_folder(prefix), inner, self._entries)
 
     def _parts(self, name: str) -> tuple[str, ...]:
         """Split a name into path parts, after checking it."""

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -24,12 +24,21 @@ _START: Final = "import sys; sys.path[:] = sys.argv[3:]; from vault.storage.loca
 
 
 @contextmanager
-def reading_ahead(folder: str, inner: str) -> Iterator[None]:
-    """Read the small files below the folders in `folder` while the block runs.
+def reading_ahead(
+    root: str, folders: Sequence[str], inner: str, entries: Callable[[Sequence[str]], Sequence[str]]
+) -> Iterator[None]:
+    """Read the small files below `folders` of a store while the block runs; `entries` lists those.
 
-    `inner` is a regular expression for the folders to be looked into, by their paths from `folder`.
+    `inner` is a regular expression for the folders to be looked into, by their paths from `folders`.
     Where no process can be started nothing is read; where the block ends first, it stops.
+
+    Raises:
+        Unavailable: as `entries`.
     """
+    if len(entries(folders)) < FEW:
+        yield
+        return
+    folder = "/".join([root, *folders])
     process = None
     with suppress(OSError):
         process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
